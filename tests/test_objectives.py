@@ -1,0 +1,85 @@
+"""Eq. (1), its general form and the constraints."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bompnas.objectives import Constraint, Objective, score
+
+ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
+SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")
+ERROR = Objective("mae", "mae", 0.5, maximize=False)
+
+
+def paper_score(accuracy, kilobytes, references=(0.8, 8.0)):
+    accuracy_reference, size_reference = references
+    objectives = (
+        Objective("accuracy", "val_accuracy", accuracy_reference, maximize=True),
+        Objective("size", "size_bits", size_reference, maximize=False, transform="log10"),
+    )
+    return score(objectives, {"val_accuracy": accuracy, "size_bits": kilobytes * 8000})
+
+
+# Table II of the paper, CIFAR-10: accuracy and size [kB] of the finally trained networks.
+@pytest.mark.parametrize(("accuracy", "kilobytes"), [(0.6736, 4.57), (0.8867, 76.08), (0.8396, 16.30)])
+def test_published_networks_score_as_the_paper_says(accuracy, kilobytes):
+    assert 2.485 <= paper_score(accuracy, kilobytes) <= 2.615
+
+
+def test_equation_one_by_hand():
+    values = {"val_accuracy": 0.88, "size_bits": 100_000, "macs": 5}
+    assert score((ACCURACY, SIZE), values) == pytest.approx(0.88 / 0.8 + 8 / 5, rel=1e-15)
+
+
+def test_minimized_objective_without_transform():
+    assert ERROR.term(0.25) == 2.0
+    assert ERROR.transformed(0.25) == 0.25
+
+
+def test_every_objective_adds_its_term():
+    values = {"val_accuracy": 0.4, "size_bits": 1e4, "mae": 1.0}
+    assert score((ACCURACY, SIZE, ERROR), values) == pytest.approx(0.5 + 2.0 + 0.5)
+    assert score((), values) == 0
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_more_of_a_maximized_value_never_scores_less(a, b):
+    low, high = sorted((a, b))
+    assert ACCURACY.term(low) <= ACCURACY.term(high)
+
+
+@given(st.floats(1.001, 1e12), st.floats(1.001, 1e12))
+def test_more_of_a_minimized_value_never_scores_more(a, b):
+    low, high = sorted((a, b))
+    assert SIZE.term(low) >= SIZE.term(high)
+    assert ERROR.term(low) >= ERROR.term(high)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.5, 0.0, -3.0, math.nan])
+def test_log_of_a_value_not_above_one_is_refused(value):
+    with pytest.raises(ValueError, match=r"objective 'size': log10\(.*\) is not positive"):
+        SIZE.term(value)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_minimized_value_that_is_not_positive_is_refused(value):
+    with pytest.raises(ValueError, match="'mae'"):
+        ERROR.term(value)
+
+
+def test_maximized_zero_is_a_legal_value():
+    assert ACCURACY.term(0.0) == 0.0
+
+
+def test_missing_value_names_its_key():
+    with pytest.raises(KeyError, match="size_bits"):
+        score((ACCURACY, SIZE), {"val_accuracy": 0.5})
+
+
+def test_constraint_holds_at_its_limit_and_not_above():
+    constraint = Constraint("size_kb", 16)
+    assert constraint.satisfied({"size_kb": 16.0})
+    assert constraint.satisfied({"size_kb": 1.0, "macs": 1e9})
+    assert not constraint.satisfied({"size_kb": 16.000001})
