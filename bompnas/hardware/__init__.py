@@ -1,0 +1,1 @@
+"""Cost models: what a network costs, known before any training."""

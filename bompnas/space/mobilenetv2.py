@@ -1,0 +1,325 @@
+"""The mixed-precision MobileNetV2 family (BOMP-NAS, Table I).
+
+stem conv -> inverted bottlenecks, each repeated -> 1x1 conv -> global average pool -> head. Choices are the kernel, width,
+expansion and repetitions of every bottleneck, the filters of the last conv, and the weight bits of every kind of layer.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+from bompnas.errors import InputError
+from bompnas.space.distance import Stage
+from bompnas.space.network import HEAD, Layer, Network
+from bompnas.space.reading import Section
+from bompnas.space.space import ARCHITECTURE, BITS, Choices, Gene, SearchSpace
+
+WEIGHT_BITS = (2, 16)
+ACTIVATION_BITS = (2, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stem:
+    """The first convolution, fixed.
+
+    Attributes:
+        filters: Output channels.
+        kernel: Height and width of its kernel.
+        stride: Its stride.
+    """
+
+    filters: int
+    kernel: int
+    stride: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The choices of one inverted bottleneck and its repetitions.
+
+    Attributes:
+        channels: Output channels at width 1.
+        stride: Reduction of the resolution in front of this block; kept when the block itself is absent.
+        kernel: Kernels of the depthwise layers.
+        width: Multipliers of `channels`.
+        expansion: Expansion factors; 1 means no expand conv.
+        repetitions: How often the bottleneck is repeated; 0 means absent.
+    """
+
+    channels: int
+    stride: int
+    kernel: Choices
+    width: Choices
+    expansion: Choices
+    repetitions: Choices
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class MobileNetV2Space(SearchSpace):
+    """Inverted bottlenecks with searchable kernel, width, expansion, repetitions and weight bits.
+
+    Attributes:
+        stem: The first convolution.
+        blocks: The bottlenecks in their order.
+        last_filters: Filters of the last (1x1) convolution.
+        bits: Weight bits; one choice for every kind of layer of a block, shared by its repetitions.
+        activation_bits: Bits of all activations.
+        divisor: Channels of the blocks are multiples of it.
+    """
+
+    stem: Stem
+    blocks: tuple[Block, ...]
+    last_filters: Choices
+    bits: Choices
+    activation_bits: int = 8
+    divisor: int = 1
+
+    @functools.cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """Architecture genes in the order of the network, then its bit genes."""
+        return tuple(
+            Gene(parameter.name, parameter.choices.values, parameter.choices.seed, parameter.part, parameter.conditions)
+            for parameter in self._parameters
+            if len(parameter.choices.values) > 1
+        )
+
+    @functools.cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stem, blocks, last conv and head with the grids of what may differ in them."""
+        bits = self.bits.values
+        stages = [Stage("stem", 1, 1, {"bits": bits})]
+        for group, block in self._groups():
+            repetitions, expansion = block.repetitions.values, block.expansion.values
+            grids = {
+                "kernel": block.kernel.values,
+                "channels": tuple(self._channels(block, width) for width in block.width.values),
+                "expansion": expansion,
+                "depthwise_bits": bits,
+                "project_bits": bits,
+            }
+            if max(expansion) > 1:
+                grids["expand_bits"] = bits
+            stages.append(Stage(group, min(repetitions), max(repetitions), grids))
+        stages.append(Stage("last_conv", 1, 1, {"filters": self.last_filters.values, "bits": bits}))
+        stages.append(Stage(HEAD, 1, 1, {"bits": bits}))
+        return tuple(stages)
+
+    @functools.cached_property
+    def _parameters(self) -> tuple["_Parameter", ...]:
+        architecture = []
+        bits = [_Parameter("stem.bits", self.bits, BITS)]
+        for group, block in self._groups():
+            present = expanded = ()
+            if 0 in block.repetitions.values:
+                present = expanded = ((f"{group}.repetitions", frozenset(block.repetitions.values) - {0}),)
+            if 1 in block.expansion.values:
+                expanded = (*present, (f"{group}.expansion", frozenset(block.expansion.values) - {1}))
+            architecture += [
+                _Parameter(f"{group}.kernel", block.kernel, ARCHITECTURE, present),
+                _Parameter(f"{group}.width", block.width, ARCHITECTURE, present),
+                _Parameter(f"{group}.expansion", block.expansion, ARCHITECTURE, present),
+                _Parameter(f"{group}.repetitions", block.repetitions, ARCHITECTURE),
+            ]
+            if max(block.expansion.values) > 1:
+                bits.append(_Parameter(f"{group}.expand_bits", self.bits, BITS, expanded))
+            bits += [
+                _Parameter(f"{group}.depthwise_bits", self.bits, BITS, present),
+                _Parameter(f"{group}.project_bits", self.bits, BITS, present),
+            ]
+        architecture.append(_Parameter("last_conv.filters", self.last_filters, ARCHITECTURE))
+        bits += [_Parameter("last_conv.bits", self.bits, BITS), _Parameter("dense.bits", self.bits, BITS)]
+        return (*architecture, *bits)
+
+    @functools.cached_property
+    def _constants(self) -> dict[str, int | float]:
+        return {parameter.name: parameter.choices.seed for parameter in self._parameters}
+
+    def _groups(self) -> list[tuple[str, Block]]:
+        return [(f"block{number}", block) for number, block in enumerate(self.blocks, start=1)]
+
+    def _channels(self, block: Block, width: float) -> int:
+        return max(1, round(width * block.channels / self.divisor)) * self.divisor
+
+    def _build(self, genes: Mapping[str, int | float]) -> Network:
+        values = {**self._constants, **genes}
+        layers = [self._stem(values["stem.bits"])]
+        stride = 1
+        for group, block in self._groups():
+            stride *= block.stride  # an absent block leaves its stride to the next one
+            expansion = values[f"{group}.expansion"]
+            for repetition in range(1, values[f"{group}.repetitions"] + 1):
+                layers += _bottleneck(
+                    group=group,
+                    repetition=repetition,
+                    entry=layers[-1].name,
+                    in_channels=layers[-1].out_channels,
+                    size=layers[-1].output_size,
+                    kernel=values[f"{group}.kernel"],
+                    channels=self._channels(block, values[f"{group}.width"]),
+                    expansion=expansion,
+                    stride=stride,
+                    expand_bits=values[f"{group}.expand_bits"] if expansion > 1 else 0,
+                    depthwise_bits=values[f"{group}.depthwise_bits"],
+                    project_bits=values[f"{group}.project_bits"],
+                    activation_bits=self.activation_bits,
+                )
+                stride = 1
+        last_conv = self._last_conv(layers[-1], values["last_conv.filters"], stride, values["last_conv.bits"])
+        head = [
+            layer if layer.kind == "float" else dataclasses.replace(layer, weight_bits=values["dense.bits"])
+            for layer in self.head(last_conv.out_channels)
+        ]
+        return Network(self.input_size, self.input_channels, (*layers, last_conv, *head))
+
+    def _stem(self, weight_bits: int) -> Layer:
+        return Layer(
+            name="stem",
+            kind="conv",
+            kernel=self.stem.kernel,
+            stride=self.stem.stride,
+            in_channels=self.input_channels,
+            out_channels=self.stem.filters,
+            input_size=self.input_size,
+            output_size=_strided(self.input_size, self.stem.stride),
+            weight_bits=weight_bits,
+            activation_bits=self.activation_bits,
+            activation="relu6",
+            group="stem",
+        )
+
+    def _last_conv(self, entry: Layer, filters: int, stride: int, weight_bits: int) -> Layer:
+        return Layer(
+            name="last_conv",
+            kind="conv",
+            kernel=1,
+            stride=stride,
+            in_channels=entry.out_channels,
+            out_channels=filters,
+            input_size=entry.output_size,
+            output_size=_strided(entry.output_size, stride),
+            weight_bits=weight_bits,
+            activation_bits=self.activation_bits,
+            activation="relu6",
+            group="last_conv",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parameter:
+    name: str
+    choices: Choices
+    part: str
+    conditions: tuple[tuple[str, frozenset[int | float]], ...] = ()
+
+
+def _strided(size: int, stride: int) -> int:
+    return -(-size // stride)  # SAME padding
+
+
+@functools.lru_cache(maxsize=16384)  # candidates of a search share most of their bottlenecks
+def _bottleneck(
+    group: str,
+    repetition: int,
+    entry: str,
+    in_channels: int,
+    size: int,
+    kernel: int,
+    channels: int,
+    expansion: int,
+    stride: int,
+    expand_bits: int,
+    depthwise_bits: int,
+    project_bits: int,
+    activation_bits: int,
+) -> tuple[Layer, ...]:
+    place = {"activation_bits": activation_bits, "group": group, "repetition": repetition}
+    expanded, output_size = in_channels * expansion, _strided(size, stride)
+    expand = Layer(
+        name=f"{group}_{repetition}_expand",
+        kind="conv",
+        kernel=1,
+        stride=1,
+        in_channels=in_channels,
+        out_channels=expanded,
+        input_size=size,
+        output_size=size,
+        weight_bits=expand_bits,
+        activation="relu6",
+        **place,
+    )
+    depthwise = Layer(
+        name=f"{group}_{repetition}_depthwise",
+        kind="depthwise",
+        kernel=kernel,
+        stride=stride,
+        in_channels=expanded,
+        out_channels=expanded,
+        input_size=size,
+        output_size=output_size,
+        weight_bits=depthwise_bits,
+        activation="relu6",
+        **place,
+    )
+    project = Layer(
+        name=f"{group}_{repetition}_project",
+        kind="conv",
+        kernel=1,
+        stride=1,
+        in_channels=expanded,
+        out_channels=channels,
+        input_size=output_size,
+        output_size=output_size,
+        weight_bits=project_bits,
+        activation="linear",
+        residual=entry if stride == 1 and in_channels == channels else None,
+        **place,
+    )
+    return (expand, depthwise, project) if expansion > 1 else (depthwise, project)
+
+
+def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int | None) -> MobileNetV2Space:
+    """The space that a file of this family describes; `bits` replaces all its bit choices.
+
+    Raises:
+        InputError: A key is unknown, missing or has a wrong value.
+    """
+    section.only(
+        "family", "name", "input", "bits", "activation_bits", "divisor", "stem", "blocks", "last_conv", "seed"
+    ).section("seed").only("bits")
+    image = section.section("input").only("size", "channels")
+    stem = section.section("stem").only("filters", "kernel", "stride")
+    last_conv = section.section("last_conv").only("filters", "seed")
+    last_conv.section("seed").only("filters")
+    bit_choices = section.choices("bits", *WEIGHT_BITS)
+    if bits is not None:
+        if not WEIGHT_BITS[0] <= bits <= WEIGHT_BITS[1]:
+            raise InputError(f"bits: {bits} found, expected a whole number from {WEIGHT_BITS[0]} to {WEIGHT_BITS[1]}")
+        bit_choices = Choices((bits,), bits)
+    return MobileNetV2Space(
+        name=section.text("name"),
+        input_size=image.integer("size", 1),
+        input_channels=image.integer("channels", 1),
+        head=head,
+        stem=Stem(stem.integer("filters", 1), stem.integer("kernel", 1), stem.integer("stride", 1, default=1)),
+        blocks=tuple(_block(block) for block in section.sections("blocks")),
+        last_filters=last_conv.choices("filters", 1),
+        bits=bit_choices,
+        activation_bits=section.integer("activation_bits", *ACTIVATION_BITS, default=8),
+        divisor=section.integer("divisor", 1, default=1),
+    )
+
+
+def _block(section: Section) -> Block:
+    searched = ("kernel", "width", "expansion", "repetitions")
+    section.only("channels", "stride", *searched, "seed").section("seed").only(*searched)
+    repetitions = section.choices("repetitions", 0)
+    if max(repetitions.values) == 0:
+        raise section.error("repetitions", "only 0 found, expected a choice above 0, or the block left out")
+    return Block(
+        channels=section.integer("channels", 1),
+        stride=section.integer("stride", 1, default=1),
+        kernel=section.choices("kernel", 1),
+        width=section.choices("width", 0, real=True),
+        expansion=section.choices("expansion", 1),
+        repetitions=repetitions,
+    )
