@@ -1,0 +1,187 @@
+"""The schema of an experiment file, and reading one.
+
+An experiment is either exactly what its author wrote or an `InputError` that says where it is not. Reading one imports
+neither Keras nor TensorFlow.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo
+
+from bompnas import experiment_file
+from bompnas.errors import InputError
+from bompnas.experiment_errors import NestedSettingsError, describe, explain, unknown
+from bompnas.experiment_sections import (
+    COSTS,
+    MEASURED,
+    METRICS,
+    Count,
+    DataSettings,
+    FinalSettings,
+    HeadSettings,
+    LocatedSettings,
+    ObjectiveSettings,
+    Positive,
+    QuantizationSettings,
+    TrainingSettings,
+)
+from bompnas.methods import METHODS
+from bompnas.objectives import Constraint, Objective
+
+CONSTRAINABLE = ("size_kb", "size_bits", "size_without_scales_bits", "float_size_bits", "macs", "params")
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value, re.ASCII):
+        raise ValueError(
+            f"expected letters, digits, '.', '_' and '-' only, as it names the run's folder; found {describe(value)}"
+        )
+    return value
+
+
+def _existing_file(value: str, info: ValidationInfo) -> str:
+    experiment_file.find(value, info.context)
+    return value
+
+
+def _method(value: Any) -> Any:
+    """Checks a method's settings with the schema that its name stands for."""
+    if isinstance(value, pydantic.BaseModel):
+        return value
+    name = value.get("name") if isinstance(value, Mapping) else None
+    if name is None:
+        raise ValueError(f"expected a section with the key name, one of {', '.join(METHODS)}; found {describe(value)}")
+    if not isinstance(name, str) or name not in METHODS:
+        raise ValueError(unknown("method", name, METHODS))
+    settings = METHODS[name].load_settings()
+    try:
+        return settings.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise NestedSettingsError(settings, error) from error
+
+
+class Experiment(LocatedSettings):
+    """An experiment: everything that a run needs to know, checked.
+
+    Attributes:
+        name: Names the run's folder.
+        data: Images and their splits.
+        space: The search-space file, as given.
+        method: Settings of the search, an instance of the schema that the method names in `bompnas.methods`.
+        training: Early training of a trial.
+        quantization: When and how networks are quantized.
+        objectives: What the score is made of.
+        constraints: Largest allowed costs.
+        head: The task's head.
+        final: Final training of the front.
+        seed: Fixes splits, proposals and initial weights.
+        workers: Trials at the same time.
+    """
+
+    name: Annotated[str, AfterValidator(_name)]
+    data: DataSettings
+    space: Annotated[str, AfterValidator(_existing_file)]
+    method: Annotated[SerializeAsAny[pydantic.BaseModel], BeforeValidator(_method)] = Field(
+        default={"name": "bomp"}, validate_default=True
+    )
+    training: TrainingSettings = TrainingSettings()
+    quantization: QuantizationSettings = QuantizationSettings()
+    objectives: dict[str, ObjectiveSettings] = Field(
+        default={"accuracy": ObjectiveSettings(reference=0.8), "size": ObjectiveSettings(reference=8)}
+    )
+    constraints: dict[str, Positive] = Field(default={})
+    head: HeadSettings = HeadSettings()
+    final: FinalSettings = FinalSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    workers: Count = 1
+
+    @property
+    def space_file(self) -> Path:
+        """The absolute path of the search-space file."""
+        return experiment_file.find(self.space, self._directory)
+
+    def objective_list(self) -> tuple[Objective, ...]:
+        """The objectives that score a trial; in mode `none` those of the 32-bit float network."""
+        of_float = self.quantization.mode == "none"
+        return tuple(settings.objective(name, of_float) for name, settings in self.objectives.items())
+
+    def deployed_objectives(self) -> tuple[Objective, ...]:
+        """The objectives of the quantized networks, which choose and score the final front."""
+        return tuple(settings.objective(name) for name, settings in self.objectives.items())
+
+    def constraint_list(self) -> tuple[Constraint, ...]:
+        """The limits on costs."""
+        return tuple(Constraint(cost, limit) for cost, limit in self.constraints.items())
+
+    @pydantic.field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, objectives: dict[str, ObjectiveSettings]) -> dict[str, ObjectiveSettings]:
+        if not objectives:
+            raise ValueError(f"expected at least one of {', '.join(METRICS | COSTS)}; found none")
+        for name, settings in objectives.items():
+            settings.objective(name)
+        return objectives
+
+    @pydantic.field_validator("constraints")
+    @classmethod
+    def _known_costs(cls, constraints: dict[str, float]) -> dict[str, float]:
+        for cost in constraints:
+            if cost not in CONSTRAINABLE:
+                raise ValueError(unknown("cost", cost, CONSTRAINABLE))
+        return constraints
+
+    @pydantic.model_validator(mode="after")
+    def _head_measures_objectives(self) -> Self:
+        measured = MEASURED.get(self.head.class_, METRICS)
+        for name in self.objectives:
+            if name in METRICS and name not in measured:
+                raise ValueError(
+                    f"objectives: a {self.head.class_} head measures no {name}; "
+                    f"choose among {', '.join((*measured, *COSTS))}"
+                )
+        return self
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Reads and checks an experiment file.
+
+    Args:
+        path: The file, relative to the working directory; one of `experiments/` that is not there is taken from the
+            installed package.
+        overrides: Keys to replace, `training.epochs=3`; values are YAML.
+
+    Raises:
+        InputError: No such file, no YAML, or no experiment: one line per problem with file, key, what was found and
+            what is expected.
+    """
+    file = experiment_file.find(path)
+    return parse(experiment_file.read(file, str(path)), overrides, place=str(path), directory=file.parent)
+
+
+def parse(
+    document: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    place: str = "experiment",
+    directory: Path | None = None,
+) -> Experiment:
+    """Checks an experiment given as nested mappings.
+
+    Args:
+        document: What an experiment file holds.
+        overrides: Keys to replace, as in `load`.
+        place: What errors call the document.
+        directory: Where relative paths start; the working directory if not given.
+
+    Raises:
+        InputError: One line per problem.
+    """
+    places = experiment_file.override_places(overrides)
+    document = experiment_file.override(document, overrides)
+    try:
+        return Experiment.model_validate(document, context=directory or Path.cwd())
+    except pydantic.ValidationError as error:
+        raise InputError(explain(error, Experiment, place, places)) from None

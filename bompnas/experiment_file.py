@@ -1,0 +1,112 @@
+"""Experiment files as files: finding them, reading their YAML, and replacing keys from the command line."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bompnas.errors import InputError
+
+_PACKAGE = Path(__file__).parent
+_SHIPPED = ("experiments", "search_spaces")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, in which a key given twice is an error instead of a silent choice of the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, once its keys are known to be different."""
+        keys = []
+        for key, _ in node.value:
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            keys.append(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def find(path: str | Path, directory: Path | None = None) -> Path:
+    """The absolute path of an existing file or folder.
+
+    Relative paths start from `directory`, else from the working directory; files of `experiments/` and
+    `search_spaces/` that are at neither are taken from the installed package.
+
+    Raises:
+        InputError: There is none; says where it was looked for.
+    """
+    asked = Path(path).expanduser()
+    starts = [Path.cwd()] if directory is None else [directory, Path.cwd()]
+    tried = list(dict.fromkeys((start / asked).resolve() for start in starts))
+    shipped = [part for part in asked.parts if part != ".."]
+    if not asked.is_absolute() and shipped and shipped[0] in _SHIPPED:
+        candidates = [*tried, _PACKAGE.joinpath(*shipped)]
+    else:
+        candidates = tried
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise InputError(f"{path} does not exist; looked for {' and '.join(map(str, tried))}")
+
+
+def read(file: Path, place: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        InputError: The file cannot be read, is not YAML, or holds no mapping; calls it `place`.
+    """
+    try:
+        document = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise InputError(f"{place} cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{place}{_yaml_problem(error)}") from None
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else f"a {type(document).__name__}"
+        raise InputError(f"{place}: expected the keys name, data and space, each on a line of its own; found {found}")
+    return document
+
+
+def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of the document with the keys replaced that `key.path=value` names; sections not there yet are added.
+
+    Raises:
+        InputError: No `=`, a value that is not YAML, or a path through something that has no keys.
+    """
+    result = copy.deepcopy(dict(document))
+    for text in overrides:
+        path = _path(text)
+        section = result
+        for depth, key in enumerate(path[:-1], start=1):
+            if section.get(key) is None:
+                section[key] = {}
+            section = section[key]
+            if not isinstance(section, dict):
+                raise InputError(
+                    f"--set {text}: {'.'.join(path[:depth])} is {section!r}, which has no keys; set it as a whole"
+                )
+        try:
+            section[path[-1]] = yaml.load(text.partition("=")[2], _Loader)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text}: the value{_yaml_problem(error)}") from None
+    return result
+
+
+def override_places(overrides: Sequence[str]) -> dict[tuple[str, ...], str]:
+    """Key path -> what errors call the place that set it."""
+    return {_path(text): f"--set {text}" for text in overrides}
+
+
+def _path(text: str) -> tuple[str, ...]:
+    key, equals, _ = text.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise InputError(f"--set {text}: expected key=value, such as training.epochs=3")
+    return path
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1},"
+    return f"{where} is not valid YAML: {getattr(error, 'problem', None) or error}"

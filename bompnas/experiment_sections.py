@@ -1,0 +1,228 @@
+"""The sections of an experiment file, each a frozen pydantic model that refuses unknown keys."""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
+
+from bompnas import experiment_file
+from bompnas.experiment_errors import describe, unknown
+from bompnas.objectives import Objective
+
+
+def _share(value: Any) -> int | float:
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"expected a fraction between 0 and 1, or a number of images; found {describe(value)}")
+
+
+def _interval(value: Any) -> tuple[float, float]:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        numbers = [number for number in value if isinstance(number, int | float) and not isinstance(number, bool)]
+        if len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
+            return float(numbers[0]), float(numbers[1])
+    raise ValueError(f"expected the pixel values of black and of white, such as [0.0, 1.0]; found {describe(value)}")
+
+
+Share = Annotated[int | float, PlainValidator(_share)]
+Interval = Annotated[tuple[float, float], PlainValidator(_interval)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Schedule = Literal["constant", "cosine"]
+
+
+class Settings(pydantic.BaseModel):
+    """What all parts of an experiment share: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LocatedSettings(Settings):
+    """Settings with a path in them: they remember the folder that relative paths start from."""
+
+    _directory: Path = pydantic.PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keeps the folder given as the validation's context."""
+        if context is not None:
+            self._directory = context
+
+
+class DataSettings(LocatedSettings):
+    """Where the images come from and how they are split.
+
+    Attributes:
+        dataset: Built-in data set, `npz` or `folder`.
+        path: File of arrays (`npz`; optional for the CIFARs) or folder with one subfolder per class, as given.
+        validation: Share or number of images held out to score candidates.
+        test: The same for the final numbers, where the data has no test part of its own; 0.2 if not given.
+        train_images: Shortens the training part to so many images.
+        range: Pixel values of black and white, for images that are neither 0..255 nor 0..1.
+    """
+
+    dataset: Literal["digits", "cifar10", "cifar100", "npz", "folder"]
+    path: str | None = Field(None, validate_default=True)
+    validation: Share = 0.2
+    test: Share | None = None
+    train_images: Count | None = None
+    range: Interval | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The absolute path of the file or folder, or None where none is given."""
+        return None if self.path is None else experiment_file.find(self.path, self._directory)
+
+    @pydantic.field_validator("path")
+    @classmethod
+    def _path_fits(cls, path: str | None, info: ValidationInfo) -> str | None:
+        dataset = info.data.get("dataset")
+        if path is None:
+            if dataset in ("npz", "folder"):
+                content = {"npz": "an .npz file", "folder": "a folder with one subfolder per class"}[dataset]
+                raise ValueError(f"this key is missing; dataset {dataset} needs the path of {content}")
+            return None
+        if dataset == "digits":
+            raise ValueError("dataset digits comes with scikit-learn and has no path; remove it, or use dataset npz")
+        found = experiment_file.find(path, info.context)
+        if dataset == "folder" and not found.is_dir():
+            raise ValueError(f"expected a folder with one subfolder per class; {path} is a file")
+        if dataset in ("npz", "cifar10", "cifar100") and not found.is_file():
+            raise ValueError(f"expected an .npz file; {path} is a folder")
+        return path
+
+    @pydantic.field_validator("test")
+    @classmethod
+    def _test_is_free(cls, test: int | float | None, info: ValidationInfo) -> int | float | None:
+        dataset = info.data.get("dataset")
+        if test is not None and dataset in ("cifar10", "cifar100"):
+            raise ValueError(f"{dataset} has a test part of its own; remove this key")
+        return test
+
+    @pydantic.field_validator("range")
+    @classmethod
+    def _range_is_free(cls, interval: tuple | None, info: ValidationInfo) -> tuple | None:
+        dataset = info.data.get("dataset")
+        if interval is not None and dataset in ("digits", "folder"):
+            raise ValueError(f"the range of dataset {dataset} is known; remove this key")
+        return interval
+
+
+class TrainingSettings(Settings):
+    """The early training of a trial: what a candidate gets before it is scored."""
+
+    epochs: Count = 20
+    qaft_epochs: Count = 1
+    batch_size: Count = 64
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 0.003
+    qaft_learning_rate: Positive = 0.0003
+    schedule: Schedule = "constant"
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    augmentation: Literal["none", "standard"] = "none"
+
+
+class FinalSettings(Settings):
+    """The final training of the Pareto front; batch size, optimizer and augmentation are those of the trials."""
+
+    epochs: Count = 200
+    qaft_epochs: Count = 5
+    learning_rate: Positive = 0.003
+    qaft_learning_rate: Positive = 0.0003
+    schedule: Schedule = "cosine"
+
+
+class QuantizationSettings(Settings):
+    """How trials and finally trained networks are quantized.
+
+    Attributes:
+        mode: `qaft` fine-tunes quantized networks in the trial, `ptq` only quantizes them, `none` scores float networks
+            of 32-bit size and quantizes afterwards.
+        bits: One weight width for all layers instead of the space's bit genes [bits]; 8 if the mode is `none`.
+        final: `qaft` or `ptq` of the finally trained networks.
+    """
+
+    mode: Literal["qaft", "ptq", "none"] = "qaft"
+    bits: int | None = Field(default_factory=lambda settings: 8 if settings.get("mode") == "none" else None)
+    final: Literal["qaft", "ptq"] = Field(
+        default_factory=lambda settings: "qaft" if settings.get("mode") == "qaft" else "ptq"
+    )
+
+    @pydantic.field_validator("bits")
+    @classmethod
+    def _deployable(cls, bits: int | None, info: ValidationInfo) -> int | None:
+        if bits is None and info.data.get("mode") == "none":
+            raise ValueError("expected 2 to 16 bits, because mode none searches no bits; found nothing")
+        if bits is not None and not 2 <= bits <= 16:
+            raise ValueError(f"expected 2 to 16 bits; found {bits}")
+        return bits
+
+
+# What a trial measures and what is known before any training; the references are replaced by the user's.
+METRICS = {
+    "accuracy": Objective("accuracy", "val_accuracy", 1.0, maximize=True),
+    "loss": Objective("loss", "val_loss", 1.0, maximize=False),
+    "mae": Objective("mae", "val_mae", 1.0, maximize=False),
+    "mse": Objective("mse", "val_mse", 1.0, maximize=False),
+}
+COSTS = {
+    "size": Objective("size", "size_bits", 1.0, maximize=False, transform="log10"),
+    "macs": Objective("macs", "macs", 1.0, maximize=False, transform="log10"),
+    "params": Objective("params", "params", 1.0, maximize=False, transform="log10"),
+}
+
+
+class ObjectiveSettings(Settings):
+    """One objective: its reference in eq. (1), and its direction and transform where they differ from the usual."""
+
+    reference: Positive
+    direction: Literal["maximize", "minimize"] | None = None
+    transform: Literal["log10", "identity"] | None = None
+
+    def objective(self, name: str, of_float: bool = False) -> Objective:
+        """The objective of that name, of the quantized network or of the 32-bit float one.
+
+        Raises:
+            ValueError: An unknown name, or a transform that has no meaning for it.
+        """
+        known = (METRICS | COSTS).get(name)
+        if known is None:
+            raise ValueError(unknown("objective", name, METRICS | COSTS))
+        maximize = known.maximize if self.direction is None else self.direction == "maximize"
+        if maximize and self.transform is not None:
+            raise ValueError(f"{name} is maximized and takes no transform; remove the transform")
+        if name in METRICS and self.transform == "log10":
+            raise ValueError(f"{name} can be 1 or less, where log10 is not positive; use the transform identity")
+        key = f"float_{known.key}" if of_float and name not in ("macs", "params") else known.key
+        transform = "identity" if maximize else self.transform or known.transform
+        return Objective(name, key, self.reference, maximize, transform)
+
+
+MEASURED = {"classification": ("accuracy", "loss"), "regression": ("loss", "mae", "mse")}
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def _head_class(value: str) -> str:
+    if value not in MEASURED and not _IMPORT_PATH.fullmatch(value):
+        raise ValueError(f"{unknown('head', value, MEASURED)}, or an import path such as my_package.heads:MyHead")
+    return value
+
+
+class HeadSettings(Settings):
+    """What turns features into the task's output.
+
+    Attributes:
+        class_: `classification`, `regression` or an import path `module:name`; the key in a file is `class`.
+        arguments: Keyword arguments of the class.
+        features: Whether the head gets the pooled features or the feature map.
+    """
+
+    model_config = pydantic.ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    class_: Annotated[str, AfterValidator(_head_class)] = Field("classification", alias="class")
+    arguments: dict[str, Any] = Field(default={})
+    features: Literal["pooled", "map"] = "pooled"
