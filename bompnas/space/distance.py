@@ -9,9 +9,9 @@ slot:
                   theta_s + sum_a w_sa / 2    where only one has it )
 
 with attributes v_a scaled to [0, 1] over the space's grid of the stage (channels, expansion and filters as logarithms)
-and g_j = j^-1/2. An attribute that only one of two slots has (the bits of an expand conv) counts w_sa / 2. Because of the
-halves the way from one value to another is never shorter through an absent slot, so D is a metric; `Embedding` gives
-its exact vectors.
+and g_j = j^-1/2. An attribute that only one of two slots has (the bits of an expand conv) counts w_sa / 2. Because of
+the halves the way from one value to another is never shorter through an absent slot, so D is a metric; `Embedding`
+gives its exact vectors.
 
 | symbol | here | meaning |
 |---|---|---|

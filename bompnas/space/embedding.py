@@ -1,10 +1,10 @@
 """Vectors of networks whose weighted squared distances are edit distances, exactly.
 
-phi has, for each slot and attribute, thermometer features: one for each gap between neighbouring values of the grid, +1/2
-or -1/2 times the root of the gap's length, depending on the side of the gap on which the value lies, and 0 where the
-slot has no such attribute. Two values then differ by the sum of the gaps between them, and either differs by 1/4 from
-an absent one; a presence feature of 1/2 adds the other quarter. A slot's insertion has a feature of its own. All are
-scaled by sqrt(g_j). Hence
+phi has, for each slot and attribute, thermometer features: one for each gap between neighbouring values of the grid,
++1/2 or -1/2 times the root of the gap's length, depending on the side of the gap on which the value lies, and 0 where
+the slot has no such attribute. Two values then differ by the sum of the gaps between them, and either differs by 1/4
+from an absent one; a presence feature of 1/2 adds the other quarter. A slot's insertion has a feature of its own. All
+are scaled by sqrt(g_j). Hence
 
     D(x, y) = sum_f w[groups[f]] (phi_f(x) - phi_f(y))^2
 

@@ -1,7 +1,8 @@
 """The mixed-precision MobileNetV2 family (BOMP-NAS, Table I).
 
-stem conv -> inverted bottlenecks, each repeated -> 1x1 conv -> global average pool -> head. Choices are the kernel, width,
-expansion and repetitions of every bottleneck, the filters of the last conv, and the weight bits of every kind of layer.
+stem conv -> inverted bottlenecks, each repeated -> 1x1 conv -> global average pool -> head. Choices are the kernel,
+width, expansion and repetitions of every bottleneck, the filters of the last conv, and the weight bits of every kind of
+layer.
 """
 
 import dataclasses
