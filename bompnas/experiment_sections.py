@@ -9,16 +9,24 @@ import pydantic
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
 from bompnas import experiment_file
+from bompnas.errors import InputError
 from bompnas.experiment_errors import describe, unknown
 from bompnas.objectives import Objective
 
 
-def _share(value: Any) -> int | float:
+def check_share(value: Any) -> int | float:
+    """A part of the images to hold out: the value itself.
+
+    Raises:
+        InputError: It is neither a fraction between 0 and 1 nor a whole number from 1.
+    """
     if isinstance(value, float) and 0 < value < 1:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    raise ValueError(f"expected a fraction between 0 and 1, or a number of images; found {describe(value)}")
+    raise InputError(
+        f"expected a fraction between 0 and 1, or a number of images, to hold out; found {describe(value)}"
+    )
 
 
 def _interval(value: Any) -> tuple[float, float]:
@@ -29,7 +37,7 @@ def _interval(value: Any) -> tuple[float, float]:
     raise ValueError(f"expected the pixel values of black and of white, such as [0.0, 1.0]; found {describe(value)}")
 
 
-Share = Annotated[int | float, PlainValidator(_share)]
+Share = Annotated[int | float, PlainValidator(check_share)]
 Interval = Annotated[tuple[float, float], PlainValidator(_interval)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
