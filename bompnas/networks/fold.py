@@ -1,0 +1,70 @@
+"""Folding batch normalization into the layer before it, once, after float training."""
+
+import keras
+import numpy as np
+
+from bompnas.networks import graph
+
+def foldable(model: keras.Model) -> dict[str, str]:
+    """Layers that can absorb the batch normalization behind them: name of the layer -> name of the normalization."""
+    pairs = {}
+    consumers = graph.consumers(model)
+    for layer in filter(graph.is_quantizable, model.layers):
+        takers = consumers[layer.name]
+        if len(takers) == 1 and isinstance(takers[0], keras.layers.BatchNormalization) and _is_linear(layer):
+            pairs[layer.name] = takers[0].name
+    return pairs
+
+
+def fold(model: keras.Model) -> keras.Model:
+    """The same function without batch normalization: w' = w gamma / sqrt(variance + epsilon), b' likewise.
+
+    Args:
+        model: A trained functional model.
+
+    Returns:
+        A new model with the same layer names; every layer that absorbed a normalization has a bias, and an activation inside
+        a quantizable layer has become a layer of its own, `<name>_activation`.
+    """
+    pairs = foldable(model)
+    absorbed = set(pairs.values())
+
+    def clone(layer):
+        if layer.name in pairs:
+            return graph.changed(layer, use_bias=True)
+        if graph.is_quantizable(layer):
+            return graph.changed(layer, activation=None)
+        return graph.changed(layer)
+
+    def call(layer, *arguments, **keywords):
+        if layer.name in absorbed:
+            return arguments[0]
+        output = layer(*arguments, **keywords)
+        if graph.is_quantizable(layer) and not _is_linear(model.get_layer(layer.name)):
+            activation = model.get_layer(layer.name).activation
+            output = keras.layers.Activation(activation, name=f"{layer.name}_activation")(output)
+        return output
+
+    folded = graph.rewrite(model, clone, call)
+    for layer in folded.layers:
+        if layer.name in pairs:
+            layer.set_weights(_folded_weights(model.get_layer(layer.name), model.get_layer(pairs[layer.name])))
+        elif layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return folded
+
+
+def _is_linear(layer) -> bool:
+    return layer.activation is None or layer.activation is keras.activations.linear
+
+
+def _folded_weights(layer, normalization) -> list[np.ndarray]:
+    weights = layer.get_weights()
+    bias = weights[1] if layer.use_bias else 0.0
+    mean = np.asarray(normalization.moving_mean)
+    factor = 1.0 / np.sqrt(np.asarray(normalization.moving_variance) + normalization.epsilon)
+    if normalization.scale:
+        factor = factor * np.asarray(normalization.gamma)
+    shift = np.asarray(normalization.beta) if normalization.center else 0.0
+    along = factor[:, None] if isinstance(layer, keras.layers.DepthwiseConv2D) else factor
+    return [weights[0] * along, (bias - mean) * factor + shift]

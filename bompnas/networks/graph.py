@@ -1,0 +1,74 @@
+"""Reading and rewriting the graph of a functional Keras model."""
+
+from collections.abc import Callable
+
+import keras
+
+from bompnas.errors import InputError
+
+
+QUANTIZABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def is_quantizable(operation) -> bool:
+    """Whether it is a layer whose weights we quantize; subclasses may compute something else and stay float."""
+    return type(operation) in QUANTIZABLE
+
+
+def sources(operation) -> list:
+    """The operations whose outputs an operation takes.
+
+    Raises:
+        InputError: The layer is called more than once; shared layers have no single place in a network.
+    """
+    try:
+        tensors = keras.tree.flatten(operation.input)
+    except ValueError as error:
+        raise InputError(
+            f"layer {operation.name!r} is called {len(operation._inbound_nodes)} times; a layer to be quantized must be "
+            "called once: create one layer for each call"
+        ) from error
+    return [tensor._keras_history.operation for tensor in tensors]
+
+
+def consumers(model: keras.Model) -> dict[str, list]:
+    """For each operation's name, the operations that take its output."""
+    result: dict[str, list] = {operation.name: [] for operation in model.operations}
+    for operation in model.operations:
+        if not isinstance(operation, keras.layers.InputLayer):
+            for source in sources(operation):
+                result[source.name].append(operation)
+    return result
+
+
+def flatten(model: keras.Model) -> keras.Model:
+    """The same graph with nested models replaced by their layers (which stay shared with `model`)."""
+
+    def call(layer, *arguments, **keywords):
+        inline = layer.call if isinstance(layer, keras.Model) else layer
+        return inline(*arguments, **keywords)
+
+    while any(isinstance(operation, keras.Model) for operation in model.operations):
+        model = rewrite(model, clone=lambda layer: layer, call=call)
+    return model
+
+
+def rewrite(model: keras.Model, clone: Callable, call: Callable | None = None) -> keras.Model:
+    """A new model over new inputs.
+
+    Args:
+        model: A functional model.
+        clone: Returns the layer that takes a layer's place.
+        call: Called as `call(new_layer, *arguments, **keywords)`; returns the new outputs. Calls the layer if None.
+    """
+    return keras.models.clone_model(model, clone_function=clone, call_function=call)
+
+
+def changed(layer, **configuration):
+    """A copy of a layer with its own fresh weights and parts of its configuration changed.
+
+    Operations that are no layers have no weights and are shared.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    return type(layer).from_config({**layer.get_config(), **configuration})

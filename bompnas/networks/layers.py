@@ -1,0 +1,246 @@
+"""QKeras layers that train on fake-quantized values and infer with integers.
+
+Training (QAFT) computes conv(x, K * step) + bias and quantizes the result, with straight-through gradients. Inference computes
+what an integer kernel computes: the accumulator conv(x / input scale, K) is an exact integer, the INT32 bias is added, the sum
+is multiplied by one float32 factor, rounded and clamped. So Keras, an integer emulator and LiteRT agree bit for bit; taking
+conv(x, K * step) instead misses the integers' rounding at about one output in 10^5.
+
+An accumulator is exact in float32 below 2^24. Where the worst case of a layer lies above, its integers are split into digits
+of a smaller base, each digit's convolution is exact, and the digits are summed in int32.
+"""
+
+import math
+
+import keras
+import numpy as np
+import qkeras
+from keras import ops
+
+from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer, straight_through
+
+LARGEST_INPUT = 255
+EXACT = 2**24
+LARGEST_BIAS = 2**22
+
+
+class IntegerInference:
+    """What the three quantized layers share: steps, integer biases and the two ways to compute.
+
+    The layer's kernel holds float weights; `activation` is the quantizer of its output and `input_exponent` the log2 of its
+    input's scale.
+    """
+
+    input_exponent: int
+
+    @property
+    def weight_quantizer(self) -> WeightQuantizer:
+        """The quantizer of the kernel."""
+        return self.get_quantizers()[0]
+
+    def step(self):
+        """Step of each output channel, shape (out_channels,).
+
+        A channel whose weights are tiny against its bias gets a larger step than its weights ask for, so that the bias stays
+        a small integer; its weights hardly matter then.
+        """
+        step = ops.reshape(self.weight_quantizer.step(self._weights()), (-1,))
+        if self.use_bias:
+            step = ops.maximum(step, ops.abs(self.bias) / (LARGEST_BIAS * self._input_scale()))
+        return step
+
+    def integer_weights(self) -> np.ndarray:
+        """The kernel's integers, int32, in the kernel's shape."""
+        integers = self.weight_quantizer.integers(self._weights(), self._along_channels(self.step()))
+        return ops.convert_to_numpy(integers).astype(np.int32)
+
+    def integer_bias(self) -> np.ndarray:
+        """The bias in units of input scale times step, int32, shape (out_channels,)."""
+        if not self.use_bias:
+            return np.zeros(self.step().shape, np.int32)
+        return ops.convert_to_numpy(self._bias_integers(self.step())).astype(np.int32)
+
+    def factor(self, step):
+        """What turns accumulators into units of the output's scale, float32, shape (out_channels,)."""
+        return step * (self._input_scale() / self.activation.scale)
+
+    def call(self, inputs, training=None):
+        """Quantized output values, on the output's grid in inference and in training."""
+        step = self.step()
+        if training:
+            outputs = self._linear(inputs, self.weight_quantizer(self._weights(), self._along_channels(step)))
+            if self.use_bias:
+                unit = ops.stop_gradient(step) * self._input_scale()
+                outputs = outputs + straight_through(self.bias, ops.round(self.bias / unit) * unit)
+            return self.activation(outputs)
+        kernel = self.weight_quantizer.integers(self._weights(), self._along_channels(step))
+        bias = self._bias_integers(step) if self.use_bias else 0.0
+        accumulator = self._accumulate(inputs / self._input_scale(), kernel, bias)
+        return self.activation.from_real_integers(accumulator * self.factor(step))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "input_exponent": self.input_exponent, "kernel_constraint": None}
+
+    def _input_scale(self) -> float:
+        return 2.0**self.input_exponent
+
+    def _bias_integers(self, step):
+        return ops.round(self.bias / (step * self._input_scale()))
+
+    def _accumulate(self, inputs, kernel, bias):
+        """float32 of the int32 sum of an integer convolution and a bias."""
+        levels = self.weight_quantizer.levels
+        fan_in = math.prod(kernel.shape) // kernel.shape[self.weight_quantizer.axis]
+        if levels * LARGEST_INPUT * fan_in < EXACT:
+            return self._linear(inputs, kernel) + bias
+        base = EXACT // (LARGEST_INPUT * fan_in)
+        if base < 2:
+            raise ValueError(f"layer {self.name}: {fan_in} inputs per output are too many for exact integer sums")
+        total, power = ops.cast(bias, "int32"), 1
+        while power * base < 2 * levels:
+            quotient = ops.round(kernel / base)
+            total = total + ops.cast(self._linear(inputs, kernel - quotient * base), "int32") * power
+            kernel, power = quotient, power * base
+        return ops.cast(total + ops.cast(self._linear(inputs, kernel), "int32") * power, "float32")
+
+    def _weights(self):
+        return self.kernel
+
+    def _along_channels(self, step):
+        """Per-channel values in a shape that broadcasts against the kernel."""
+        shape = [1] * len(self._weights().shape)
+        shape[self.weight_quantizer.axis] = -1
+        return ops.reshape(step, shape)
+
+
+@keras.saving.register_keras_serializable("bompnas")
+class IntegerConv2D(IntegerInference, qkeras.QConv2D):
+    """QConv2D with integer inference.
+
+    Args:
+        filters: Output channels.
+        kernel_size: Kernel size.
+        input_exponent: log2 of the input's scale.
+        **kwargs: As `QConv2D`; `kernel_quantizer` is a `WeightQuantizer`, `activation` an `ActivationQuantizer`.
+    """
+
+    def __init__(self, filters, kernel_size, *, input_exponent: int, **kwargs):
+        super().__init__(filters, kernel_size, **kwargs)
+        self.input_exponent = input_exponent
+        self.kernel_constraint = self.bias_constraint = None  # QKeras would clip the kernel
+
+    def _linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+
+@keras.saving.register_keras_serializable("bompnas")
+class IntegerDepthwiseConv2D(IntegerInference, qkeras.QDepthwiseConv2D):
+    """QDepthwiseConv2D with integer inference and one step per channel.
+
+    Args:
+        kernel_size: Kernel size.
+        input_exponent: log2 of the input's scale.
+        **kwargs: As `QDepthwiseConv2D`; `depthwise_quantizer` is a `WeightQuantizer` with axis 2.
+    """
+
+    def __init__(self, kernel_size, *, input_exponent: int, **kwargs):
+        super().__init__(kernel_size, **kwargs)
+        self.input_exponent = input_exponent
+        self.depthwise_constraint = self.bias_constraint = None
+
+    def _weights(self):
+        return self.depthwise_kernel
+
+    def _linear(self, inputs, kernel):
+        return ops.depthwise_conv(
+            inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
+        )
+
+    def get_config(self):
+        """Constructor arguments."""
+        config = super().get_config()
+        del config["kernel_constraint"]
+        return {**config, "depthwise_constraint": None}
+
+
+@keras.saving.register_keras_serializable("bompnas")
+class IntegerDense(IntegerInference, qkeras.QDense):
+    """QDense with integer inference.
+
+    Args:
+        units: Output features.
+        input_exponent: log2 of the input's scale.
+        **kwargs: As `QDense`; `kernel_quantizer` is a `WeightQuantizer`, `activation` an `ActivationQuantizer`.
+    """
+
+    def __init__(self, units, *, input_exponent: int, **kwargs):
+        super().__init__(units, **kwargs)
+        self.input_exponent = input_exponent
+        self.kernel_constraint = self.bias_constraint = None
+
+    def _linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
+
+
+class _Quantized(keras.layers.Layer):
+    """A layer without weights whose output is quantized by `activation`."""
+
+    def __init__(self, activation: ActivationQuantizer, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = activation
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "activation": keras.saving.serialize_keras_object(self.activation)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Inverse of `get_config`."""
+        return cls(**{**config, "activation": keras.saving.deserialize_keras_object(config["activation"])})
+
+
+@keras.saving.register_keras_serializable("bompnas")
+class QuantizedAdd(_Quantized):
+    """Sum of tensors on power-of-two grids, exact in float32, then quantized (half up, as LiteRT's ADD)."""
+
+    def call(self, inputs):
+        """Sums a list of tensors of one shape."""
+        return self.activation(sum(inputs[1:], start=inputs[0]))
+
+    def compute_output_shape(self, input_shape):
+        """Shape of the first input."""
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable("bompnas")
+class QuantizedGlobalAveragePooling2D(_Quantized):
+    """Global average of a map, shape (batch, channels): integer sum, one float32 factor, round half to even (LiteRT's MEAN).
+
+    Args:
+        activation: Quantizer of the output.
+        input_exponent: log2 of the input's scale.
+        keepdims: Keep the averaged axes with size 1.
+    """
+
+    def __init__(self, activation: ActivationQuantizer, input_exponent: int, keepdims: bool = False, **kwargs):
+        super().__init__(activation, **kwargs)
+        self.input_exponent = input_exponent
+        self.keepdims = keepdims
+
+    def call(self, inputs, training=None):
+        """Averages over height and width."""
+        if training:
+            return self.activation(ops.mean(inputs, axis=(1, 2), keepdims=self.keepdims))
+        total = ops.sum(inputs / 2.0**self.input_exponent, axis=(1, 2), keepdims=self.keepdims)
+        scale = 2.0**self.input_exponent / self.activation.scale
+        factor = np.float32(scale / (inputs.shape[1] * inputs.shape[2]))
+        return self.activation.from_real_integers(total * factor)
+
+    def compute_output_shape(self, input_shape):
+        """(batch, channels), or (batch, 1, 1, channels) with `keepdims`."""
+        batch, _, _, channels = input_shape
+        return (batch, 1, 1, channels) if self.keepdims else (batch, channels)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "input_exponent": self.input_exponent, "keepdims": self.keepdims}

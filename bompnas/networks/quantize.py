@@ -1,0 +1,237 @@
+"""Folded float model + policy -> QKeras model with integer inference.
+
+Works on any functional model of the supported layers: those that a `Network` builds, and a user's head behind them. A tensor is
+either on a known power-of-two grid or not; Conv, Dense, Add and average pooling put their output on one, reshaping and max
+pooling keep it, everything else (a softmax, a layer normalization) leaves it and computes in float. A Conv or Dense that meets a
+tensor off the grid gets a quantizer in front.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import qkeras
+
+from bompnas.networks import calibrate, float_model, graph
+from bompnas.networks.layers import (
+    IntegerConv2D,
+    IntegerDense,
+    IntegerDepthwiseConv2D,
+    QuantizedAdd,
+    QuantizedGlobalAveragePooling2D,
+)
+from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer
+from bompnas.space.network import HEAD, Network
+
+KEEPS_GRID = (
+    keras.layers.Cropping2D,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.Identity,
+    keras.layers.MaxPooling2D,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+    keras.layers.SpatialDropout2D,
+    keras.layers.UpSampling2D,
+    keras.layers.ZeroPadding2D,
+)
+PIXEL_EXPONENT = -7
+INPUT = "image_grid"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBits:
+    """Bit-widths of one layer: its weights and its output."""
+
+    weights: int
+    activations: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Bit-widths of a model's layers.
+
+    Attributes:
+        layers: By layer name.
+        default: For layers that are not named.
+    """
+
+    layers: Mapping[str, LayerBits]
+    default: LayerBits
+
+    @classmethod
+    def of(cls, network: Network) -> "Policy":
+        """The policy of a network; layers of the head without a name of their own get the head's bits."""
+        layers = {layer.name: LayerBits(layer.weight_bits, layer.activation_bits) for layer in network.layers}
+        quantized_head = [layers[layer.name] for layer in network.layers if layer.group == HEAD and layer.kind != "float"]
+        return cls(layers, quantized_head[-1] if quantized_head else LayerBits(8, 8))
+
+    def __getitem__(self, name: str) -> LayerBits:
+        return self.layers.get(name, self.default)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Samples of a folded model's tensors, from which the scales of any policy follow.
+
+    Attributes:
+        samples: Values by operation name.
+    """
+
+    samples: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, folded: keras.Model, images: np.ndarray) -> "Calibration":
+        """Runs the images through the folded model."""
+        fused = _fused_activations(folded)
+        names = [
+            operation.name
+            for operation in folded.operations
+            if operation.name not in fused and not isinstance(operation, (keras.layers.InputLayer, *KEEPS_GRID))
+        ]
+        return cls(calibrate.sample(folded, names, images))
+
+
+def quantize(folded: keras.Model, policy: Policy, calibration: Calibration) -> keras.Model:
+    """The quantized model, with the folded model's weights.
+
+    Args:
+        folded: A functional model without batch normalization that could be folded.
+        policy: Bit-widths by layer name.
+        calibration: Samples of the folded model.
+
+    Returns:
+        A functional model of QKeras layers; layers with weights keep their names.
+    """
+    quantizer = _Rewriter(folded, policy, calibration)
+    quantized = graph.rewrite(folded, clone=lambda layer: layer, call=quantizer.call)
+    for layer in folded.layers:
+        if layer.weights:
+            quantized.get_layer(layer.name).set_weights(layer.get_weights())
+    return quantized
+
+
+class _Rewriter:
+    """Calls each operation's quantized counterpart and keeps track of the tensors' grids."""
+
+    def __init__(self, folded: keras.Model, policy: Policy, calibration: Calibration):
+        self.policy = policy
+        self.samples = calibration.samples
+        self.fused = _fused_activations(folded)
+        self.taken_over = {activation.name for activation in self.fused.values()}
+        self.outputs = {tensor._keras_history.operation.name for tensor in folded.outputs}
+        self.grids: dict[int, int] = {}
+        self.alive: list = []  # ids stay unique while the tensors live
+
+    def call(self, operation, *arguments, **keywords):
+        """Returns the new output for an operation of the folded model."""
+        inputs = arguments[0]
+        if graph.is_quantizable(operation):
+            return self._weighted(operation, inputs)
+        if operation.name in self.taken_over:
+            return inputs
+        if isinstance(operation, keras.layers.Add):
+            return self._add(operation, inputs)
+        if isinstance(operation, keras.layers.GlobalAveragePooling2D):
+            return self._pool(operation, inputs)
+        output = graph.changed(operation)(*arguments, **keywords)
+        if _is_centring(operation):
+            quantizer = ActivationQuantizer(8, PIXEL_EXPONENT)
+            return self._on_grid(qkeras.QActivation(quantizer, name=INPUT)(output), PIXEL_EXPONENT)
+        if isinstance(operation, KEEPS_GRID) and id(inputs) in self.grids:
+            return self._on_grid(output, self.grids[id(inputs)])
+        return output
+
+    def _weighted(self, layer, inputs):
+        values = self._gridded(layer, inputs)
+        bits = self.policy[layer.name]
+        activation = self.fused.get(layer.name)
+        if activation is None:
+            quantizer = self._quantizer(layer.name, bits.activations, signed=True)
+        else:
+            quantizer = self._quantizer(
+                activation.name, bits.activations, signed=False, maximum=getattr(activation, "max_value", None)
+            )
+        common = {
+            "name": layer.name,
+            "use_bias": layer.use_bias,
+            "activation": quantizer,
+            "input_exponent": self.grids[id(values)],
+        }
+        if isinstance(layer, keras.layers.Dense):
+            weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
+            made = IntegerDense(layer.units, **weights, **common)
+        else:
+            common |= {"strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate}
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                weights = {
+                    "depthwise_quantizer": WeightQuantizer(bits.weights, axis=2),
+                    "depthwise_initializer": "zeros",
+                }
+                made = IntegerDepthwiseConv2D(layer.kernel_size, **weights, **common)
+            else:
+                weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
+                made = IntegerConv2D(layer.filters, layer.kernel_size, **weights, **common)
+        return self._on_grid(made(values), quantizer.exponent)
+
+    def _add(self, layer, inputs):
+        values = [self._gridded(layer, tensor) for tensor in inputs]
+        source = graph.sources(layer)[-1].name
+        quantizer = self._quantizer(layer.name, self.policy[source].activations, half_up=True)
+        return self._on_grid(QuantizedAdd(quantizer, name=layer.name)(values), quantizer.exponent)
+
+    def _pool(self, layer, inputs):
+        values = self._gridded(layer, inputs)
+        quantizer = self._quantizer(layer.name, 8)
+        pool = QuantizedGlobalAveragePooling2D(
+            quantizer, self.grids[id(values)], keepdims=layer.keepdims, name=layer.name
+        )
+        return self._on_grid(pool(values), quantizer.exponent)
+
+    def _gridded(self, layer, tensor):
+        """The tensor itself where it is on a grid, else quantized."""
+        if id(tensor) in self.grids:
+            return tensor
+        source = tensor._keras_history.operation.name
+        quantizer = self._quantizer(source, 8)
+        return self._on_grid(qkeras.QActivation(quantizer, name=f"{layer.name}_input")(tensor), quantizer.exponent)
+
+    def _quantizer(self, name: str, bits: int, signed: bool | None = None, **options) -> ActivationQuantizer:
+        """Quantizer of an operation's output; signed where the sample says so unless given."""
+        values = self.samples[name]
+        signed = bool(values.min() < 0) if signed is None else signed
+        exponent = calibrate.exponent(values, bits, signed, cover=name in self.outputs)
+        return ActivationQuantizer(bits, exponent, signed, **options)
+
+    def _on_grid(self, tensor, exponent: int):
+        self.grids[id(tensor)] = exponent
+        self.alive.append(tensor)
+        return tensor
+
+
+def _fused_activations(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Quantizable layers whose only consumer is a ReLU: name -> that ReLU, which the layer's quantizer takes over."""
+    consumers = graph.consumers(model)
+    outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
+    return {
+        layer.name: consumers[layer.name][0]
+        for layer in filter(graph.is_quantizable, model.layers)
+        if layer.name not in outputs and len(consumers[layer.name]) == 1 and _is_relu(consumers[layer.name][0])
+    }
+
+
+def _is_relu(layer) -> bool:
+    """Whether the layer clips at zero and, at most, at a maximum."""
+    if isinstance(layer, keras.layers.ReLU):
+        return not layer.negative_slope and not layer.threshold
+    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+
+
+def _is_centring(operation) -> bool:
+    return (
+        isinstance(operation, keras.layers.Rescaling)
+        and operation.scale == float_model.PIXEL_SCALE
+        and operation.offset == float_model.PIXEL_OFFSET
+    )
