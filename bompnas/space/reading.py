@@ -1,6 +1,7 @@
 """Reading a search-space file value by value, with errors that name the file and the key."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class Section:
         return self._number(key, self.values.get(key, default), low, high, real=False)
 
     def choices(self, key: str, low: int, high: int | None = None, real: bool = False) -> Choices:
-        """The choices under a key: one number, or a list of numbers whose seed stands under `seed`.
+        """The choices under a key: one number, or a list of numbers of which the section's `seed` names one.
 
         Args:
             key: The parameter.
@@ -64,20 +65,20 @@ class Section:
             real: Whether the values are real numbers (whole ones otherwise).
         """
         value = self.values.get(key)
-        if not isinstance(value, list):
-            number = self._number(key, value, low, high, real)
-            return Choices((number,), number)
-        if not value:
+        if value == []:
             raise self.error(key, "an empty list of choices found, expected at least one")
-        numbers = tuple(self._number(f"{key}[{place}]", item, low, high, real) for place, item in enumerate(value, 1))
+        if isinstance(value, list):
+            items = enumerate(value, 1)
+            numbers = tuple(self._number(f"{key}[{place}]", item, low, high, real) for place, item in items)
+        else:
+            numbers = (self._number(key, value, low, high, real),)
         if len(set(numbers)) < len(numbers):
             raise self.error(key, f"{value} found, expected choices that differ")
-        if len(numbers) == 1:
-            return Choices(numbers, numbers[0])
         seeds = self.section("seed")
-        if seeds.values.get(key) not in numbers:
-            raise seeds.error(key, f"{_found(seeds.values.get(key))}, expected one of the choices {value}")
-        return Choices(numbers, numbers[numbers.index(seeds.values[key])])
+        seed = seeds.values.get(key, numbers[0] if len(numbers) == 1 else None)
+        if seed not in numbers:
+            raise seeds.error(key, f"{_found(seed)}, expected one of the choices {list(numbers)}")
+        return Choices(numbers, numbers[numbers.index(seed)])
 
     def error(self, key: str, message: str) -> InputError:
         """The error to raise about a key."""
@@ -85,7 +86,12 @@ class Section:
 
     def _number(self, key: str, value: Any, low: int, high: int | None, real: bool) -> int | float:
         right_type = isinstance(value, (int, float) if real else int) and not isinstance(value, bool)
-        if right_type and (value > low if real else value >= low) and (high is None or value <= high):
+        if (
+            right_type
+            and math.isfinite(value)
+            and (value > low if real else value >= low)
+            and (high is None or value <= high)
+        ):
             return float(value) if real else value
         kind = "a number" if real else "a whole number"
         bounds = f"from {low} to {high}" if high is not None else f"above {low}" if real else f"of at least {low}"

@@ -1,0 +1,80 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bompnas.hardware.counts import counts
+from bompnas.objectives import Constraint
+from bompnas.problem import Problem
+from bompnas.space.head import DenseHead
+from bompnas.space.loader import load
+from bompnas.space.mobilenetv2 import Block, MobileNetV2Space, Stem
+from bompnas.space.space import Choices
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    return load(SPACES / "mobilenetv2_cifar10.yaml", head=DenseHead(10))
+
+
+@pytest.fixture(scope="session")
+def cifar100():
+    return load(SPACES / "mobilenetv2_cifar100.yaml", head=DenseHead(100))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load(SPACES / "mobilenetv2_digits.yaml", head=DenseHead(10))
+
+
+@pytest.fixture(scope="session")
+def random_space():
+    """A function from a seed to a small random space, every kind of parameter fixed or searched."""
+
+    def make(seed):
+        generator = np.random.default_rng(seed)
+
+        def choices(pool):
+            values = generator.choice(pool, size=generator.integers(1, min(4, len(pool)) + 1), replace=False).tolist()
+            return Choices(tuple(values), values[generator.integers(len(values))])
+
+        def block():
+            repetitions = choices([0, 1, 2, 3])
+            if max(repetitions.values) == 0:
+                repetitions = Choices((1,), 1)
+            return Block(
+                channels=int(generator.integers(1, 20)),
+                stride=int(generator.integers(1, 3)),
+                kernel=choices([1, 2, 3, 5]),
+                width=choices([0.1, 0.4, 0.5, 1.0, 1.5]),
+                expansion=choices([1, 2, 3, 6]),
+                repetitions=repetitions,
+            )
+
+        return MobileNetV2Space(
+            name=f"random{seed}",
+            input_size=int(generator.integers(1, 12)),
+            input_channels=int(generator.integers(1, 4)),
+            head=DenseHead(int(generator.integers(1, 5))),
+            stem=Stem(int(generator.integers(1, 6)), 3, int(generator.integers(1, 3))),
+            blocks=tuple(block() for _ in range(generator.integers(1, 4))),
+            last_filters=choices([4, 8, 16]),
+            bits=choices([2, 4, 6, 8]),
+            divisor=int(generator.integers(1, 3)),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def problem_of():
+    """A function from a space and the size that it may have [kB] to a problem."""
+
+    def make(space, size_kb=math.inf):
+        constraints = () if math.isinf(size_kb) else (Constraint("size_kb", size_kb),)
+        return Problem(space, counts, (), constraints)
+
+    return make
