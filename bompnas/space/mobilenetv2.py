@@ -78,11 +78,7 @@ class MobileNetV2Space(SearchSpace):
     @functools.cached_property
     def genes(self) -> tuple[Gene, ...]:
         """Architecture genes in the order of the network, then its bit genes."""
-        return tuple(
-            Gene(parameter.name, parameter.choices.values, parameter.choices.seed, parameter.part, parameter.conditions)
-            for parameter in self._parameters
-            if len(parameter.choices.values) > 1
-        )
+        return tuple(gene for gene in self._parameters if len(gene.values) > 1)
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -106,9 +102,10 @@ class MobileNetV2Space(SearchSpace):
         return tuple(stages)
 
     @functools.cached_property
-    def _parameters(self) -> tuple["_Parameter", ...]:
+    def _parameters(self) -> tuple[Gene, ...]:
+        """All genes, those with a single choice included."""
         architecture = []
-        bits = [_Parameter("stem.bits", self.bits, BITS)]
+        bits = [_gene("stem.bits", self.bits, BITS)]
         for group, block in self._groups():
             present = expanded = ()
             if 0 in block.repetitions.values:
@@ -116,24 +113,24 @@ class MobileNetV2Space(SearchSpace):
             if 1 in block.expansion.values:
                 expanded = (*present, (f"{group}.expansion", frozenset(block.expansion.values) - {1}))
             architecture += [
-                _Parameter(f"{group}.kernel", block.kernel, ARCHITECTURE, present),
-                _Parameter(f"{group}.width", block.width, ARCHITECTURE, present),
-                _Parameter(f"{group}.expansion", block.expansion, ARCHITECTURE, present),
-                _Parameter(f"{group}.repetitions", block.repetitions, ARCHITECTURE),
+                _gene(f"{group}.kernel", block.kernel, ARCHITECTURE, present),
+                _gene(f"{group}.width", block.width, ARCHITECTURE, present),
+                _gene(f"{group}.expansion", block.expansion, ARCHITECTURE, present),
+                _gene(f"{group}.repetitions", block.repetitions, ARCHITECTURE),
             ]
             if max(block.expansion.values) > 1:
-                bits.append(_Parameter(f"{group}.expand_bits", self.bits, BITS, expanded))
+                bits.append(_gene(f"{group}.expand_bits", self.bits, BITS, expanded))
             bits += [
-                _Parameter(f"{group}.depthwise_bits", self.bits, BITS, present),
-                _Parameter(f"{group}.project_bits", self.bits, BITS, present),
+                _gene(f"{group}.depthwise_bits", self.bits, BITS, present),
+                _gene(f"{group}.project_bits", self.bits, BITS, present),
             ]
-        architecture.append(_Parameter("last_conv.filters", self.last_filters, ARCHITECTURE))
-        bits += [_Parameter("last_conv.bits", self.bits, BITS), _Parameter("dense.bits", self.bits, BITS)]
+        architecture.append(_gene("last_conv.filters", self.last_filters, ARCHITECTURE))
+        bits += [_gene("last_conv.bits", self.bits, BITS), _gene("dense.bits", self.bits, BITS)]
         return (*architecture, *bits)
 
     @functools.cached_property
     def _constants(self) -> dict[str, int | float]:
-        return {parameter.name: parameter.choices.seed for parameter in self._parameters}
+        return {gene.name: gene.default for gene in self._parameters if len(gene.values) == 1}
 
     def _groups(self) -> list[tuple[str, Block]]:
         return [(f"block{number}", block) for number, block in enumerate(self.blocks, start=1)]
@@ -205,12 +202,10 @@ class MobileNetV2Space(SearchSpace):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parameter:
-    name: str
-    choices: Choices
-    part: str
-    conditions: tuple[tuple[str, frozenset[int | float]], ...] = ()
+def _gene(
+    name: str, choices: Choices, part: str, conditions: tuple[tuple[str, frozenset[int | float]], ...] = ()
+) -> Gene:
+    return Gene(name, choices.values, choices.seed, part, conditions)
 
 
 def _strided(size: int, stride: int) -> int:
