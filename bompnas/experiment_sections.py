@@ -234,3 +234,11 @@ class HeadSettings(Settings):
     class_: Annotated[str, AfterValidator(_head_class)] = Field("classification", alias="class")
     arguments: dict[str, Any] = Field(default={})
     features: Literal["pooled", "map"] = "pooled"
+
+    @pydantic.field_validator("arguments")
+    @classmethod
+    def _arguments_are_read(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        head = info.data.get("class_")
+        if arguments and head in MEASURED:
+            raise ValueError(f"the {head} head takes no arguments; remove this key, or name a head of your own")
+        return arguments
