@@ -53,7 +53,7 @@ def exponent(values: np.ndarray, bits: int, signed: bool, cover: bool = False) -
         scale = 2.0**candidate
         return float(np.mean((np.clip(np.round(values / scale), low, high) * scale - values) ** 2))
 
-    return min((covering - shrink for shrink in range(4)), key=error)
+    return min((covering - shrink for shrink in range(8)), key=error)
 
 
 

@@ -21,13 +21,13 @@ def sources(operation) -> list:
     Raises:
         InputError: The layer is called more than once; shared layers have no single place in a network.
     """
-    try:
-        tensors = keras.tree.flatten(operation.input)
-    except ValueError as error:
+    calls = len(operation._inbound_nodes)
+    if calls != 1:
         raise InputError(
-            f"layer {operation.name!r} is called {len(operation._inbound_nodes)} times; a layer to be quantized must be "
-            "called once: create one layer for each call"
-        ) from error
+            f"layer {operation.name!r} is called {calls} times; a layer to be quantized must be called once: create one "
+            "layer for each call"
+        )
+    tensors = keras.tree.flatten(operation.input)
     return [tensor._keras_history.operation for tensor in tensors]
 
 
@@ -67,8 +67,8 @@ def rewrite(model: keras.Model, clone: Callable, call: Callable | None = None) -
 def changed(layer, **configuration):
     """A copy of a layer with its own fresh weights and parts of its configuration changed.
 
-    Operations that are no layers have no weights and are shared.
+    Operations that are no layers (`keras.ops.relu` on a Keras tensor) are copied as they are.
     """
     if not isinstance(layer, keras.layers.Layer):
-        return layer
+        return type(layer).from_config(layer.get_config())
     return type(layer).from_config({**layer.get_config(), **configuration})

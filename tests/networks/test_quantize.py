@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+import qkeras
+
+from bompnas.errors import InputError
+from bompnas.networks import calibrate, float_model, fold, quantize
+from bompnas.networks.heads import HeadSource
+from bompnas.networks.layers import IntegerInference
+
+
+def quantized_model(network, images, trained, head):
+    keras.utils.set_random_seed(0)
+    model = fold.fold(trained(float_model.build(network, head)))
+    calibration = quantize.Calibration.of(model, images)
+    return model, quantize.quantize(model, quantize.Policy.of(network), calibration)
+
+
+def test_every_layer_gets_its_policy_s_bits(network, images, trained):
+    _, model = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    for layer in network.layers:
+        quantized = model.get_layer(layer.name)
+        assert isinstance(quantized, IntegerInference)
+        assert quantized.weight_quantizer.bits == layer.weight_bits
+        assert quantized.activation.bits == layer.activation_bits
+        integers = quantized.integer_weights()
+        assert np.abs(integers).max() == 2 ** (layer.weight_bits - 1) - 1
+        per_channel = np.moveaxis(integers, quantized.weight_quantizer.axis, 0).reshape(layer.out_channels, -1)
+        assert all(len(np.unique(row)) <= 2**layer.weight_bits - 1 for row in per_channel)
+
+
+def test_eight_bits_are_close_to_float(network, images, trained):
+    network = network.with_bits(8)
+    model, quantized = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    expected, found = (m.predict(images, verbose=0) for m in (model, quantized))
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.998
+
+
+def test_values_between_layers_lie_on_their_grids(network, images, trained):
+    _, model = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    quantizers = {layer.name: layer.activation for layer in model.layers if hasattr(layer, "activation")}
+    outputs = keras.Model(model.inputs, {name: model.get_layer(name).output for name in quantizers})
+    for name, values in outputs.predict(images, verbose=0).items():
+        integers = values / quantizers[name].scale
+        np.testing.assert_array_equal(integers, np.round(integers))
+        assert quantizers[name].low <= integers.min()
+        assert integers.max() <= quantizers[name].high
+
+
+def test_input_exponents_follow_the_graph(network, images, trained):
+    _, model = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    assert model.get_layer("stem").input_exponent == -7
+    assert model.get_layer("block1_1_depthwise").input_exponent == model.get_layer("stem").activation.exponent
+    add = model.get_layer("block1_1_project_add")
+    assert add.activation.half_up
+    assert model.get_layer("block2_1_expand").input_exponent == add.activation.exponent
+    assert model.get_layer("head_dense").input_exponent == model.get_layer("pool").activation.exponent
+
+
+def test_reload_is_bit_identical(network, images, trained, tmp_path):
+    _, model = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(reloaded.predict(images, verbose=0), model.predict(images, verbose=0))
+
+
+def test_a_user_s_head_is_quantized_where_it_can_be(network, images, trained, tmp_path):
+    def head(features):
+        values = keras.layers.Conv2D(6, 2, padding="same", use_bias=False, dilation_rate=2)(features)
+        values = keras.layers.MaxPooling2D()(keras.layers.BatchNormalization()(values))
+        values = keras.layers.LayerNormalization()(keras.layers.Flatten()(values))
+        values = keras.layers.Dense(12, activation="relu")(values)
+        values = keras.layers.Dense(8, activation="tanh")(values)
+        return keras.layers.Dense(10, activation="softmax")(values)
+
+    _, model = quantized_model(network, images, trained, HeadSource(head, features="map").head())
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.name.startswith("head")}
+    assert kinds == {
+        "head_conv2d": "IntegerConv2D",
+        "head_max_pooling2d": "MaxPooling2D",
+        "head_flatten": "Flatten",
+        "head_layer_normalization": "LayerNormalization",
+        "head_dense_input": "QActivation",
+        "head_dense": "IntegerDense",
+        "head_dense_2": "IntegerDense",
+        "head_dense_2_activation": "Activation",
+        "head_dense_3_input": "QActivation",
+        "head_dense_3": "IntegerDense",
+        "head_dense_3_activation": "Activation",
+    }
+    assert not model.get_layer("head_dense").activation.signed
+    outputs = model.predict(images, verbose=0)
+    np.testing.assert_allclose(outputs.sum(-1), 1, atol=1e-5)
+    assert model.get_layer("head_dense").weight_quantizer.bits == network.layers[-1].weight_bits
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(reloaded.predict(images, verbose=0), outputs)
+
+
+def test_a_model_from_outside_gets_a_quantizer_in_front(images):
+    inputs = keras.Input((8, 8, 1))
+    values = keras.layers.Conv2D(4, 3, activation="relu", name="first")(keras.layers.Rescaling(1 / 255)(inputs))
+    model = fold.fold(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(values)))
+    policy = quantize.Policy({}, quantize.LayerBits(4, 6))
+    quantized = quantize.quantize(model, policy, quantize.Calibration.of(model, images))
+    assert isinstance(quantized.get_layer("first_input"), qkeras.QActivation)
+    assert quantized.get_layer("first").weight_quantizer.bits == 4
+    assert quantized.get_layer("first").activation.bits == 6
+
+
+def test_shared_layers_are_refused():
+    inputs = keras.Input((8,))
+    shared = keras.layers.Dense(8, name="shared")
+    with pytest.raises(InputError, match="layer 'shared' is called 2 times"):
+        fold.fold(keras.Model(inputs, shared(shared(inputs))))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_exponent_minimizes_the_squared_error(bits):
+    values = np.random.default_rng(0).normal(0, 3, 10_000).astype("float32")
+    values[0] = 80.0
+
+    def error(exponent):
+        scale, half = 2.0**exponent, 2 ** (bits - 1)
+        return np.mean((np.clip(np.round(values / scale), -half, half - 1) * scale - values) ** 2)
+
+    found = calibrate.exponent(values, bits, signed=True)
+    assert error(found) <= min(error(found - 1), error(found + 1))
+    covering = calibrate.exponent(values, bits, signed=True, cover=True)
+    assert 80.0 <= 2.0**covering * (2 ** (bits - 1) - 1) < 160.0
+
+
+def test_exponent_of_a_constant_zero_is_defined():
+    assert calibrate.exponent(np.zeros(10, "float32"), 8, signed=False) == -8

@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import pytest
+
+from bompnas.errors import InputError
+from bompnas.networks.heads import HeadSource, from_object
+from bompnas.training.loss import Criterion, check_outputs
+
+LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [1.0, 0.0, 4.0], [5.0, 0.5, 0.0]], "float32")
+LABELS = np.array([0, 1, 2, 1])
+CROSS_ENTROPY = float(np.mean(np.log(np.exp(LOGITS).sum(1)) - LOGITS[np.arange(4), LABELS]))
+
+
+def dense_head(activation, outputs=3, loss=None):
+    def build(features):
+        return keras.layers.Dense(outputs, activation=activation)(features)
+
+    return from_object(build, loss=loss)
+
+
+def criterion(head):
+    inputs = keras.Input((5,))
+    return Criterion.of(head, keras.Model(inputs, head.apply(inputs)))
+
+
+def softmax(values):
+    return np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("loss", [None, "sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_classification_on_probabilities(loss):
+    measured = criterion(dense_head("softmax", loss=loss)).measure(LABELS, softmax(LOGITS))
+    assert measured["loss"] == pytest.approx(CROSS_ENTROPY, rel=1e-5)
+    assert measured["accuracy"] == 0.75
+
+
+def test_classification_on_logits():
+    measured = criterion(dense_head(None)).measure(LABELS, LOGITS)
+    assert measured["loss"] == pytest.approx(CROSS_ENTROPY, rel=1e-5)
+    assert set(measured) == {"loss", "accuracy"}
+
+
+def test_a_keras_loss_object_of_the_user():
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    measured = criterion(dense_head(None, loss=loss)).measure(LABELS, LOGITS)
+    expected = float(np.mean(loss(np.eye(3)[LABELS], LOGITS)))
+    assert measured["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_binary_classification():
+    probabilities = np.array([[0.9], [0.2], [0.6], [0.4]], "float32")
+    labels = np.array([1, 0, 0, 1])
+    measured = criterion(dense_head("sigmoid", 1, "binary_crossentropy")).measure(labels, probabilities)
+    expected = -np.mean(np.log([0.9, 0.8, 0.4, 0.4]))
+    assert measured["loss"] == pytest.approx(expected, rel=1e-4)
+    assert measured["accuracy"] == 0.5
+
+
+def test_regression():
+    head = HeadSource("regression", 2).head()
+    targets = np.array([[0.0, 1.0], [2.0, 3.0]], "float32")
+    measured = criterion(head).measure(targets, targets + np.array([[1.0, -1.0], [3.0, 0.0]], "float32"))
+    assert measured == {
+        "loss": pytest.approx(11 / 4),
+        "mae": pytest.approx(5 / 4),
+        "mse": pytest.approx(11 / 4),
+    }
+
+
+def test_the_head_s_own_metrics_are_measured():
+    class Head:
+        loss = "sparse_categorical_crossentropy"
+        metrics = ("accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2"))
+
+        def build(self, hp, inputs):
+            return keras.layers.Dense(3, activation="softmax")(inputs)
+
+    measured = criterion(from_object(Head())).measure(LABELS, softmax(LOGITS))
+    assert set(measured) == {"loss", "accuracy", "top_2"}
+    assert measured["top_2"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "fits"),
+    [((10,), 10, True), ((12,), 10, True), ((9,), 10, False), ((1,), 2, True), ((1,), 3, False), ((4, 10), 10, False)],
+)
+def test_outputs_must_fit_the_classes(shape, classes, fits):
+    head = HeadSource("classification").head()
+    if fits:
+        check_outputs(head, shape, classes, ())
+    else:
+        with pytest.raises(InputError, match=f"expected \\({classes},\\)"):
+            check_outputs(head, shape, classes, ())
+
+
+def test_outputs_must_fit_the_targets():
+    head = HeadSource("regression").head()
+    check_outputs(head, (2,), None, (2,))
+    with pytest.raises(InputError, match=r"found an output of shape \(3,\), expected \(2,\)"):
+        check_outputs(head, (3,), None, (2,))

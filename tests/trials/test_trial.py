@@ -1,0 +1,104 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from bompnas.networks.heads import HeadSource
+from bompnas.space import loader
+from bompnas.space.head import DenseHead
+from bompnas.training import loop
+from bompnas.training.loop import Diverged, Phase
+from bompnas.trials import trial
+from bompnas.trials.trial import TrialTask, run_trial
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Arrays of scikit-learn's digits as workers see them."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * 255 / 16).astype("uint8")[..., None]
+    order = np.random.default_rng(0).permutation(len(images))
+    train, validation, test = np.split(order, [1080, 1440])
+    directory = tmp_path_factory.mktemp("digits")
+    parts = {"train": train, "validation": validation, "test": test}
+    trial.save_arrays({part: (images[rows], bunch.target[rows]) for part, rows in parts.items()}, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def network():
+    space = loader.load("search_spaces/mobilenetv2_digits.yaml", head=DenseHead(10))
+    return space.decode(space.seed)
+
+
+@pytest.fixture(scope="module")
+def task(digits, network):
+    return TrialTask((network,), HeadSource("classification", 10), digits, Phase(8, 0.003), Phase(1, 0.0003), seed=0)
+
+
+def test_a_trial_trains_quantizes_and_measures(task, network, tmp_path):
+    """Eight bits lose at most a point without fine-tuning; the saved model computes what was scored."""
+    task = dataclasses.replace(
+        task,
+        networks=(network.with_bits(8), network.with_bits(4)),
+        qaft=Phase(0, 0.0003),
+        test=True,
+        models=(tmp_path / "8.keras", tmp_path / "4.keras"),
+    )
+    result = run_trial(task)
+    eight, four = (outcome.metrics for outcome in result.outcomes)
+    assert eight["float_val_accuracy"] > 0.85
+    assert eight["val_accuracy"] >= eight["float_val_accuracy"] - 0.01
+    assert four["float_val_accuracy"] == eight["float_val_accuracy"]
+    assert set(eight) == {
+        f"{prefix}{part}_{name}"
+        for prefix in ("float_", "")
+        for part in ("val", "test")
+        for name in ("accuracy", "loss")
+    }
+    assert set(result.seconds) == {"build", "train", "evaluate", "quantize"}
+    assert all(set(outcome.seconds) == {"quantize", "qaft", "evaluate"} for outcome in result.outcomes)
+    assert len(result.curves["float_loss"]) == 8
+    images, labels = trial.load_arrays(task.data)["test"]
+    for path, metrics in zip(task.models, (eight, four), strict=True):
+        reloaded = keras.models.load_model(path)
+        predicted = loop.predict(reloaded, images, 64).argmax(-1)
+        assert np.mean(predicted == labels) == metrics["test_accuracy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4.keras", "8.keras"]
+
+
+def test_the_same_task_gives_the_same_numbers(task):
+    task = dataclasses.replace(task, early=Phase(2, 0.003))
+    first, second = run_trial(task), run_trial(task)
+    assert first.outcomes[0].metrics == second.outcomes[0].metrics
+    assert first.curves == second.curves
+    other = run_trial(dataclasses.replace(task, seed=1))
+    assert other.curves != first.curves
+
+
+def test_fine_tuning_recovers_accuracy_at_four_bits(task, network):
+    low = (network.with_bits(4),)
+    plain = run_trial(dataclasses.replace(task, networks=low, qaft=Phase(0, 0.0003)))
+    tuned = run_trial(dataclasses.replace(task, networks=low, qaft=Phase(3, 0.001)))
+    assert tuned.outcomes[0].metrics["val_loss"] < plain.outcomes[0].metrics["val_loss"]
+    assert len(tuned.curves["qaft_loss"]) == 3
+
+
+def test_a_diverging_training_raises(task):
+    with pytest.raises(Diverged):
+        run_trial(dataclasses.replace(task, early=Phase(3, 1e30, optimizer="sgd")))
+
+
+def test_one_failing_policy_spares_the_others(task, network):
+    broken = dataclasses.replace(
+        network, layers=tuple(dataclasses.replace(layer, weight_bits=99) for layer in network.layers)
+    )
+    early = Phase(1, 0.003)
+    result = run_trial(dataclasses.replace(task, networks=(broken, network), early=early, qaft=Phase(0, 1.0)))
+    failed, fine = result.outcomes
+    assert failed.error == "ValueError: weight bits must be 2 to 16, found 99"
+    assert fine.error is None
+    assert "val_accuracy" in fine.metrics
