@@ -1,0 +1,119 @@
+"""The page: one HTML file without scripts or anything from elsewhere."""
+
+from collections.abc import Mapping
+from html import escape
+
+import yaml
+
+import bompnas
+from bompnas.report import tables
+from bompnas.report.stylesheet import STYLESHEET
+from bompnas.report.view import RunView
+
+_SECTIONS = {
+    "search": (
+        "Search",
+        "Every blob is a candidate: the larger, the larger its packed size; the lighter, the later it was sampled. "
+        "Candidates on one dotted line have the same score. Red rings mark the front as the search measured it; a red "
+        "line leads from each to the finally trained network. Point at a blob for its numbers, click for its row.",
+    ),
+    "bits": (
+        "Bit-widths by kind of layer",
+        "How many of the weights have which bit-width, for every network of the front, smallest on top.",
+    ),
+    "policies": (
+        "Bit-widths layer by layer",
+        "Weight bits of every layer of the front's networks. Repetitions of a block share a column (their mean where "
+        "they differ); a dot means that the network has no such layer.",
+    ),
+    "score": ("Score", "The score of every candidate, eq. (1), and the best up to then."),
+    "seconds": ("Time", "What each phase took, candidate by candidate, and in total."),
+}
+
+
+def render(view: RunView, figures: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        view: The run.
+        figures: SVG elements by name, those that there are.
+    """
+    shown = {name: _section(name, svg) for name, svg in figures.items()}
+    front = ""
+    if view.front:
+        when = "after final training (grey: during the search)" if view.trained else "as the search measured it"
+        front = (
+            f'<section id="front"><h2>Front</h2><p class="note">The best trade-offs {when}, smallest network first. '
+            f"{'Networks in grey are dominated after final training. ' if _some_dominated(view) else ''}"
+            f"{'Bold: the best of a column.' if len(view.front) > 1 else ''}</p>{tables.front_table(view)}</section>"
+        )
+    empty = "" if view.completed else "<section><p>No candidate has been completed yet.</p></section>"
+    status = (
+        '<span class="badge">finished</span>' if view.finished else '<span class="badge running">not finished</span>'
+    )
+    experiment = yaml.safe_dump(dict(view.experiment), sort_keys=False, allow_unicode=True)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="bompnas {escape(bompnas.__version__)}">
+<title>{escape(view.name)} · bompnas</title>
+<style>{STYLESHEET}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{escape(view.name)}{status}</h1>
+<p class="subtitle">{escape(_subtitle(view))}</p>
+</header>
+{tables.cards(view)}
+{empty}{shown.pop("search", "")}
+{front}
+{"".join(shown.values())}
+<section id="summary"><h2>Run</h2>{tables.summary(view)}
+<p class="note">Hypervolume is taken in the plane of the score's terms, from the origin: more is better, comparable
+between runs with the same objectives and references. Times are summed over all workers.</p></section>
+{_candidates(view)}
+<section id="experiment"><details><summary>Experiment</summary>
+<pre><code>{escape(experiment)}</code></pre></details></section>
+<footer>bompnas {escape(bompnas.__version__)}</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def describe(name: str) -> str:
+    """What a figure shows, in one sentence."""
+    return _SECTIONS[name][0] + ": " + _SECTIONS[name][1].split(". ")[0].rstrip(".") + "."
+
+
+def _section(name: str, svg: str) -> str:
+    title, caption = _SECTIONS[name]
+    return (
+        f'<section id="{name}"><h2>{title}</h2><figure><div class="scroll">{svg}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure></section>"
+    )
+
+
+def _candidates(view: RunView) -> str:
+    if not view.candidates:
+        return ""
+    return (
+        f'<section id="candidates"><details><summary>All {len(view.candidates)} candidates</summary>'
+        f"{tables.candidates_table(view)}</details></section>"
+    )
+
+
+def _subtitle(view: RunView) -> str:
+    experiment = view.experiment
+    parts = [
+        f"search by {name}" if (name := experiment.get("method", {}).get("name")) else None,
+        f"on {data}" if (data := experiment.get("data", {}).get("dataset")) else None,
+    ]
+    return "Mixed-precision network " + " ".join(part for part in parts if part) if any(parts) else ""
+
+
+def _some_dominated(view: RunView) -> bool:
+    return len(view.trained_front) < len(view.trained)

@@ -1,0 +1,127 @@
+"""What a report is made of: one run as plain data, however far it has come."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bompnas import pareto
+from bompnas.candidate import Candidate, State
+from bompnas.experiment_sections import ObjectiveSettings
+from bompnas.objectives import Constraint, Objective
+from bompnas.report.quantities import Quantity, quantity
+from bompnas.trials.folder import RECORD
+from bompnas.trials.record import Final, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class RunView:
+    """One run, finished or not.
+
+    Attributes:
+        name: The experiment's name.
+        experiment: The experiment as resolved: nested mappings as in its YAML file.
+        objectives: Objectives on the deployed (quantized) networks.
+        constraints: Limits on costs.
+        candidates: All candidates, ordered by id.
+        finals: Final trainings, failed ones too; empty while the search goes on.
+        seed: Id of the candidate that is the space's seed network; None where it was not tried.
+    """
+
+    name: str
+    experiment: Mapping[str, Any]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    candidates: tuple[Candidate, ...]
+    finals: tuple[Final, ...] = ()
+    seed: int | None = None
+
+    def count(self, state: State) -> int:
+        """Number of candidates in a state."""
+        return sum(candidate.state is state for candidate in self.candidates)
+
+    @functools.cached_property
+    def completed(self) -> tuple[Candidate, ...]:
+        """Completed candidates, ordered by id."""
+        return tuple(candidate for candidate in self.candidates if candidate.state is State.COMPLETED)
+
+    @functools.cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """The front as the search measured it, smallest network first."""
+        return tuple(pareto.front_of(self.candidates, self.objectives))
+
+    @functools.cached_property
+    def trained(self) -> tuple[Candidate, ...]:
+        """The finally trained candidates with their final metrics and score, smallest network first."""
+        by_id = {candidate.id: candidate for candidate in self.candidates}
+        trained = [
+            dataclasses.replace(by_id[final.candidate], metrics=final.metrics, seconds=final.seconds, score=final.score)
+            for final in self.finals
+            if final.error is None
+        ]
+        return tuple(sorted(trained, key=lambda candidate: (candidate.cost["size_bits"], candidate.id)))
+
+    @functools.cached_property
+    def trained_front(self) -> tuple[Candidate, ...]:
+        """The finally trained networks that are still non-dominated, smallest first."""
+        return tuple(pareto.front_of(self.trained, self.objectives))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every network of the front has been through the final training."""
+        return bool(self.front) and {item.id for item in self.front} <= {final.candidate for final in self.finals}
+
+    @functools.cached_property
+    def best(self) -> Candidate | None:
+        """The completed candidate with the highest score; the earlier one of equals."""
+        scored = [candidate for candidate in self.completed if candidate.score is not None]
+        return max(scored, key=lambda candidate: candidate.score, default=None)
+
+    @functools.cached_property
+    def cost_axis(self) -> Quantity:
+        """What the search plot shows from left to right: the first objective that is a cost, or the packed size."""
+        costs = self.candidates[0].cost if self.candidates else {}
+        return quantity(next((objective.key for objective in self.objectives if objective.key in costs), "size_bits"))
+
+    @functools.cached_property
+    def quality(self) -> Objective:
+        """What the search plot shows from bottom to top: the first objective that is no cost."""
+        costs = self.candidates[0].cost if self.candidates else {}
+        measured = [objective for objective in self.objectives if objective.key not in costs]
+        return (measured or self.objectives)[0]
+
+    @functools.cached_property
+    def limit(self) -> float | None:
+        """The constraint on the search plot's cost, in the cost's own unit [bits for a size]; None without one."""
+        limits = {constraint.key: constraint.limit for constraint in self.constraints}
+        if self.cost_axis.key == "size_bits" and "size_kb" in limits:
+            return min(limits["size_kb"] * 8000.0, limits.get("size_bits", float("inf")))
+        return limits.get(self.cost_axis.key)
+
+
+def load(folder: Path) -> RunView:
+    """Reads the run in a folder, while it is going on too.
+
+    Nothing but the record is needed: the experiment's own files may have moved since.
+
+    Raises:
+        InputError: The folder holds no run, or a damaged one.
+    """
+    with Record(folder / RECORD, read_only=True) as record:
+        meta, candidates, finals = record.meta, record.candidates, record.finals
+    experiment = meta["experiment"]
+    known = {candidate.id for candidate in candidates}
+    return RunView(
+        name=experiment["name"],
+        experiment=experiment,
+        objectives=tuple(
+            ObjectiveSettings.model_validate(settings).objective(name)
+            for name, settings in experiment["objectives"].items()
+        ),
+        constraints=tuple(Constraint(cost, limit) for cost, limit in experiment.get("constraints", {}).items()),
+        candidates=candidates,
+        # Read after the candidates: of a run that goes on there may be a final of a candidate too new to be known.
+        finals=tuple(final for final in finals if final.candidate in known),
+        seed=next((item.id for item in candidates if item.network.key == meta.get("seed_network")), None),
+    )

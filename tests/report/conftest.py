@@ -1,0 +1,100 @@
+import dataclasses
+
+import pytest
+
+from bompnas.candidate import Candidate, State
+from bompnas.objectives import Constraint, Objective, score
+from bompnas.report.view import RunView
+from bompnas.space.network import Layer, Network
+from bompnas.trials.record import Final
+
+ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
+SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")
+EXPERIMENT = {
+    "name": "toy",
+    "data": {"dataset": "digits"},
+    "space": "search_spaces/toy.yaml",
+    "method": {"name": "bomp", "trials": 12, "initial": 3},
+    "quantization": {"mode": "qaft"},
+    "objectives": {"accuracy": {"reference": 0.8}, "size": {"reference": 8.0}},
+    "constraints": {"size_kb": 16.0},
+    "seed": 0,
+    "workers": 1,
+}
+
+
+def network(bits=8, repetitions=1, expand=True, project_bits=None):
+    layers = [Layer("stem", "conv", 3, 1, 1, 4, 8, 8, bits, 8, "relu6", "stem")]
+    for repetition in range(1, repetitions + 1):
+        prefix = f"block1_{repetition}"
+        if expand:
+            layers.append(Layer(f"{prefix}_expand", "conv", 1, 1, 4, 8, 8, 8, bits, 8, "relu6", "block1", repetition))
+        layers.append(
+            Layer(f"{prefix}_depthwise", "depthwise", 3, 1, 8, 8, 8, 8, bits, 8, "relu6", "block1", repetition)
+        )
+        last = project_bits[repetition - 1] if project_bits else bits
+        layers.append(Layer(f"{prefix}_project", "conv", 1, 1, 8, 4, 8, 8, last, 8, "linear", "block1", repetition))
+    layers.append(Layer("last_conv", "conv", 1, 1, 4, 16, 8, 8, bits, 8, "relu6", "last_conv"))
+    layers.append(Layer("head_dense", "dense", 1, 1, 16, 10, 1, 1, bits, 8, "linear", "head"))
+    layers.append(Layer("head_norm", "float", 1, 1, 1, 20, 1, 1, 32, 32, "linear", "head", bias=False))
+    return Network(8, 1, tuple(layers))
+
+
+def candidate(number, quality, kilobytes, objectives=(ACCURACY, SIZE), **changes):
+    """A completed candidate; failed where the quality is None."""
+    cost = {"size_bits": kilobytes * 8000.0, "size_kb": float(kilobytes), "macs": 1000.0 * number, "params": 500.0}
+    common = {"id": number, "trial": number, "network": network(4 + number % 5), "genotype": None, "cost": cost}
+    if quality is None:
+        return Candidate(
+            **common, state=State.FAILED, seconds={"build": 1.0}, error="Diverged: <the loss> became nan", **changes
+        )
+    metrics = {objectives[0].key: quality}
+    return Candidate(
+        **common,
+        state=State.COMPLETED,
+        metrics=metrics,
+        seconds={"build": 1.0, "train": 10.0 + number, "qaft": 2.0},
+        score=score(objectives, {**cost, **metrics}),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_network():
+    return network
+
+
+@pytest.fixture(scope="session")
+def make_candidate():
+    return candidate
+
+
+@pytest.fixture(scope="session")
+def make_view():
+    """A run of the given (quality, kilobytes) pairs."""
+
+    def make(pairs, objectives=(ACCURACY, SIZE), **changes):
+        candidates = tuple(candidate(number, *pair, objectives) for number, pair in enumerate(pairs, start=1))
+        view = RunView(
+            name="toy", experiment=EXPERIMENT, objectives=objectives, constraints=(), candidates=candidates, seed=1
+        )
+        return dataclasses.replace(view, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def view(make_view):
+    """A finished run: three on the front (2, 4, 5), one failed (3), number 4 dominated after the final training."""
+    pairs = [(0.5, 10), (0.6, 2), (None, 3), (0.7, 4), (0.9, 8), (0.4, 9)]
+    finals = (
+        Final(2, {"val_accuracy": 0.85, "test_accuracy": 0.84}, {"train": 100.0}, 2.9, "models/2.keras"),
+        Final(4, {"val_accuracy": 0.80, "test_accuracy": 0.79}, {"train": 100.0}, 2.7, "models/4.keras"),
+        Final(5, {"val_accuracy": 0.95, "test_accuracy": 0.94}, {"train": 100.0}, 2.8, "models/5.keras"),
+    )
+    return make_view(pairs, finals=finals, constraints=(Constraint("size_kb", 9.5),))
+
+
+@pytest.fixture(scope="session")
+def experiment():
+    return EXPERIMENT

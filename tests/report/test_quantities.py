@@ -1,0 +1,61 @@
+import math
+
+import pytest
+
+from bompnas.report.quantities import DASH, duration, plain, quantity
+
+
+def test_sizes_are_shown_in_thousands_of_bytes():
+    assert quantity("size_bits").text(80_000) == "10.0 kB"
+    assert quantity("size_bits").axis_label == "Packed size [kB]"
+
+
+def test_accuracies_are_shown_in_percent():
+    assert quantity("val_accuracy").text(0.87654) == "87.65 %"
+    assert quantity("float_test_accuracy").label == "float test accuracy"
+
+
+def test_unknown_keys_are_read_from_their_words():
+    assert quantity("val_mae").axis_label == "Validation mean absolute error"
+    assert quantity("latency_ms").text(12.3456) == "12.3"
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_missing_numbers_are_a_dash_without_unit(value):
+    assert quantity("size_bits").text(value) == DASH
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1, "1.00"),
+        (9.999, "10.00"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+        (0.01234, "0.0123"),
+        (1.5e8, "1.5e+08"),
+        (-0.5, "-0.500"),
+        (2e-6, "2e-06"),
+    ],
+)
+def test_plain_numbers(value, text):
+    assert plain(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (185.2, "3 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (3600, "1 h 00 min"),
+        (43_440, "12 h 04 min"),
+        (7199, "2 h 00 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

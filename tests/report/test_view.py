@@ -1,0 +1,83 @@
+import dataclasses
+
+import pytest
+
+from bompnas.errors import InputError
+from bompnas.objectives import Constraint, Objective
+from bompnas.report.view import load
+from bompnas.trials.record import Final, Record, create
+
+MACS = Objective("macs", "macs", 8.0, maximize=False, transform="log10")
+
+
+def ids(candidates):
+    return [candidate.id for candidate in candidates]
+
+
+def test_fronts_before_and_after_final_training(view):
+    assert ids(view.front) == [2, 4, 5]
+    assert ids(view.trained) == [2, 4, 5]
+    assert ids(view.trained_front) == [2, 5]
+    assert [candidate.score for candidate in view.trained] == [2.9, 2.7, 2.8]
+    assert view.finished
+
+
+def test_a_failed_final_training_is_not_among_the_trained(view):
+    failed = Final(4, {}, {}, None, None, "out of memory")
+    view = dataclasses.replace(view, finals=(view.finals[0], failed, view.finals[2]))
+    assert ids(view.trained) == [2, 5]
+    assert view.finished
+
+
+def test_a_run_is_finished_only_when_all_of_its_front_was_trained(view):
+    assert not dataclasses.replace(view, finals=view.finals[:2]).finished
+    assert not dataclasses.replace(view, candidates=(), finals=()).finished
+
+
+def test_best_is_the_first_of_the_highest_scores(make_view):
+    assert make_view([(0.5, 4), (0.9, 4), (0.9, 4)]).best.id == 2
+    assert make_view([(None, 4)]).best is None
+
+
+def test_axes_follow_the_objectives(make_view):
+    accuracy = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
+    assert make_view([(0.5, 4)]).cost_axis.key == "size_bits"
+    view = make_view([(0.5, 4)], objectives=(accuracy, MACS))
+    assert (view.cost_axis.key, view.quality.key) == ("macs", "val_accuracy")
+    alone = make_view([(0.5, 4)], objectives=(accuracy,))
+    assert (alone.cost_axis.key, alone.quality.key) == ("size_bits", "val_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("constraints", "limit"),
+    [
+        ((), None),
+        ((Constraint("macs", 5),), None),
+        ((Constraint("size_kb", 16),), 128_000),
+        ((Constraint("size_bits", 1000), Constraint("size_kb", 16)), 1000),
+        ((Constraint("size_bits", 1000),), 1000),
+    ],
+)
+def test_limit_is_that_of_the_cost_shown(make_view, constraints, limit):
+    assert make_view([(0.5, 4)], constraints=constraints).limit == limit
+
+
+def test_load_reads_what_the_record_holds(view, experiment, tmp_path):
+    create(tmp_path / "run.db", {"experiment": experiment, "seed_network": view.candidates[1].network.key})
+    with Record(tmp_path / "run.db") as record:
+        record.add(view.candidates)
+        record.finish_finals("final 2", view.finals)
+    loaded = load(tmp_path)
+    assert loaded.candidates == view.candidates
+    assert loaded.finals == view.finals
+    assert loaded.objectives == view.objectives
+    assert loaded.constraints == (Constraint("size_kb", 16.0),)
+    assert (loaded.name, loaded.seed) == ("toy", 2)
+
+
+def test_load_refuses_what_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"run\.db does not exist"):
+        load(tmp_path / "missing")
+    (tmp_path / "run.db").write_text("no database")
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path)
