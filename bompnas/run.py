@@ -1,0 +1,231 @@
+"""The command line, and the run of an experiment from beginning to end.
+
+python -m bompnas.run experiments/digits.yaml --set training.epochs=3
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bompnas import experiment as experiments
+from bompnas import pareto
+from bompnas.candidate import Candidate, State
+from bompnas.errors import InputError
+from bompnas.experiment import Experiment
+from bompnas.methods import METHODS
+from bompnas.objectives import Objective
+from bompnas.trials import executors, final, folder, views
+from bompnas.trials.context import Run
+from bompnas.trials.progress import Progress, console_logging
+from bompnas.trials.record import Record
+
+if TYPE_CHECKING:
+    from bompnas.training.data import Dataset
+    from bompnas.trials.setup import Setup
+
+_log = logging.getLogger("bompnas.run")  # also where the module runs as __main__
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run ended with.
+
+    Attributes:
+        folder: The run's folder.
+        candidates: All candidates of the search, ordered by id.
+        trained: The finally trained ones with the metrics, seconds and score of that training, ordered by id.
+        front: Those of them that no other dominates, smallest packed size first.
+    """
+
+    folder: Path
+    candidates: tuple[Candidate, ...]
+    trained: tuple[Candidate, ...]
+    front: tuple[Candidate, ...]
+
+    def model(self, candidate: Candidate) -> Path:
+        """Where the model of a finally trained candidate is saved."""
+        return self.folder / final.model_path(candidate.id)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    head: Any = None,
+    data: "Dataset | None" = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Result:
+    """Carries out an experiment, or goes on with it where it was interrupted.
+
+    Args:
+        experiment: From `bompnas.experiment.load` or `parse`.
+        head: An object or callable in place of the experiment's head.
+        data: A data set in place of the experiment's.
+        out: The run's folder; `runs/<name>` if not given.
+        overwrite: Whether to delete the run that the folder holds and start over.
+
+    Raises:
+        InputError: Something about the experiment, the data, the head or the folder is wrong; nothing was created.
+    """
+    with executors.quiet_imports():  # slow ones: only once the experiment is known to be right
+        from bompnas import report
+        from bompnas.trials import setup, trial
+
+    path = Path(out) if out is not None else Path("runs") / experiment.name
+    console = Console()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(console_logging(console))
+        prepared = setup.prepare(experiment, head, data)
+        arrays = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bompnas-")))
+        trial.save_arrays(setup.parts(prepared.dataset), arrays)
+        threads = _threads(path, experiment.workers, overwrite)
+        executor = stack.enter_context(executors.local(trial.run_trial, experiment.workers, threads))
+        executor.check(prepared.head)
+        record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
+        session = _Session(prepared, record, executor, arrays, path, console)
+        session.redraw()
+        session.search()
+        session.train_front()
+        _log.info("report: %s", report.write(path))
+        trained = tuple(views.finally_trained(record))
+        front = tuple(pareto.front_of(trained, experiment.deployed_objectives()))
+        return Result(path, record.candidates, trained, front)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Returns:
+        The exit status: 0; 1 when no network could be trained or the system failed; 2 when the input is wrong; 130 when
+        it was interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends ends a run as Ctrl-C does
+    try:
+        experiment = experiments.load(options.experiment, options.set)
+        result = run(experiment, out=options.out, overwrite=options.overwrite)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (OSError, sqlite3.OperationalError) as error:
+        print(f"{error}. What was recorded is safe; run the same command again to go on.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. What was recorded is safe; run the same command again to go on.", file=sys.stderr)
+        return INTERRUPTED
+    if not result.front:
+        print("No network was trained to the end; the reasons are in candidates.csv and run.log.", file=sys.stderr)
+        return 1
+    _print_front(result, experiment.deployed_objectives())
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """A run while it is carried out: what its stages share."""
+
+    setup: "Setup"
+    record: Record
+    executor: executors.Executor
+    arrays: Path
+    folder: Path
+    console: Console
+
+    def redraw(self) -> None:
+        """Writes the record's views anew."""
+        views.write(self.folder, self.record, self.setup.experiment.deployed_objectives())
+
+    def search(self) -> None:
+        """Lets the method search."""
+        settings = self.setup.experiment.method
+        done = len({candidate.trial for candidate in self.record.candidates if candidate.state is not State.PENDING})
+        before = f", {done} of them from before" if done else ""
+        _log.info("%s: %d trials of %s%s", self.folder, settings.trials, settings.name, before)
+        with Progress("trial", settings.trials, done, self.console) as progress:
+            run = Run(
+                self.setup.problem,
+                self.record,
+                self.executor,
+                lambda candidates: self.setup.trial_task(candidates, self.arrays),
+                self.setup.experiment.seed,
+                progress,
+                self.redraw,
+            )
+            METHODS[settings.name].load_search()(settings, run)
+
+    def train_front(self) -> None:
+        """Trains the Pareto front of what was found."""
+        objectives = self.setup.experiment.deployed_objectives()
+        front = pareto.front_of(self.record.candidates, objectives)
+        _log.info("final training of the front: %d of %d networks", len(front), len(self.record.candidates))
+        (self.folder / "models").mkdir(exist_ok=True)
+        final.train(
+            front,
+            objectives,
+            self.record,
+            self.executor,
+            lambda candidates: self.setup.final_task(candidates, self.arrays, self.folder),
+            self.console,
+            self.redraw,
+        )
+
+
+def _threads(path: Path, workers: int, overwrite: bool) -> int:
+    """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
+    record = path / folder.RECORD
+    if overwrite or not record.exists():
+        return executors.threads_per_worker(workers)
+    with Record(record, read_only=True) as begun:
+        return begun.meta["threads"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bompnas.run",
+        description="Run an experiment: search, train the Pareto front, report. The same command goes on with a run "
+        "that was interrupted.",
+    )
+    parser.add_argument("experiment", metavar="EXPERIMENT", help="YAML file, such as experiments/digits.yaml")
+    parser.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace keys of the experiment, such as training.epochs=3",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of the run; runs/NAME if not given")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run that the folder holds and start over")
+    return parser
+
+
+def _print_front(result: Result, objectives: Sequence[Objective]) -> None:
+    """Prints the finally trained front as a table."""
+    measured = [objective.key for objective in objectives if objective.key.startswith("val_")]
+    names = [name for key in measured for name in (key, key.replace("val_", "test_"))]
+    table = Table(title="Pareto front, finally trained")
+    for heading in ("id", "kB", "M MACs", *names, "score"):
+        table.add_column(heading, justify="right")
+    for candidate in result.front:
+        cost = f"{candidate.cost['size_kb']:.2f}", f"{candidate.cost['macs'] / 1e6:.3f}"
+        metrics = [f"{candidate.metrics[name]:.4f}" for name in names]
+        table.add_row(str(candidate.id), *cost, *metrics, f"{candidate.score:.4f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

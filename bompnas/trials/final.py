@@ -1,0 +1,78 @@
+"""Final training of a front."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from bompnas.candidate import Candidate
+from bompnas.objectives import Objective
+from bompnas.trials.context import Measured, measure
+from bompnas.trials.executors import Executor
+from bompnas.trials.progress import Progress, describe
+from bompnas.trials.record import Final, Record
+
+
+def train(
+    front: Sequence[Candidate],
+    objectives: Sequence[Objective],
+    record: Record,
+    executor: Executor,
+    make_task: Callable[[Sequence[Candidate]], Any],
+    console: Console,
+    changed: Callable[[], None],
+) -> None:
+    """Trains the candidates of a front from fresh weights and records the outcome.
+
+    Candidates that share an architecture share one float training and are one task. What an earlier session has
+    finished is not trained again; what has failed is tried once more.
+
+    Args:
+        front: Candidates to train.
+        objectives: What scores the trained networks.
+        record: The run's record, opened for writing.
+        executor: Where the tasks run.
+        make_task: Turns candidates of one architecture into the executor's task, which saves their models at
+            `model_path`.
+        console: Shows the user what goes on.
+        changed: Called after every change of the record.
+    """
+    groups = _unfinished(front, record)
+    shown = [key for objective in objectives for key in (objective.key, objective.key.replace("val_", "test_"))]
+    running: dict[int, int] = {}
+    waiting = deque(range(len(groups)))
+    with Progress("final training", total=len(groups), done=0, console=console) as progress:
+        while waiting or running:
+            while waiting and len(running) < executor.slots:
+                number = waiting.popleft()
+                progress.started(number + 1, "; ".join(map(describe, groups[number])))
+                running[executor.submit(make_task(groups[number]))] = number
+            handle, result = executor.next_finished()
+            number = running.pop(handle)
+            group = groups[number]
+            measurements = measure(result, group, objectives)
+            finals = [_final(candidate, measured) for candidate, measured in zip(group, measurements, strict=True)]
+            record.finish_finals(f"final {group[0].id}", finals, getattr(result, "curves", {}))
+            progress.finished(number + 1, "; ".join(measured.verdict(shown) for measured in measurements))
+            changed()
+
+
+def model_path(candidate: int) -> str:
+    """Where a finally trained model lies within its run's folder."""
+    return f"models/{candidate}.keras"
+
+
+def _unfinished(front: Sequence[Candidate], record: Record) -> list[list[Candidate]]:
+    """What is left to train, candidates of one architecture together."""
+    finished = {final.candidate for final in record.finals if final.error is None}
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in front:
+        if candidate.id not in finished:
+            groups.setdefault(candidate.network.architecture_key, []).append(candidate)
+    return list(groups.values())
+
+
+def _final(candidate: Candidate, measured: Measured) -> Final:
+    model = None if measured.error else model_path(candidate.id)
+    return Final(candidate.id, measured.metrics, measured.seconds, measured.score, model, measured.error)

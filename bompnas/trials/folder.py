@@ -1,0 +1,154 @@
+"""A run's folder: who may write to it, whether it belongs to an experiment, and its log.
+
+A folder is a run's when it holds the run's record. Nothing else is ever written into or deleted.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bompnas.errors import InputError
+from bompnas.trials.record import Record, create
+
+RECORD = "run.db"
+_LOCK = "run.lock"
+_BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
+_WRITTEN = "experiment.yaml", "candidates.csv", "pareto.csv", "report.html", "run.log", "models", "figures"
+_SHOWN_DIFFERENCES = 8
+
+
+@contextlib.contextmanager
+def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iterator[Record]:
+    """Opens a run's folder for its driver: creates it, or goes on with the run that it holds.
+
+    While it is open the folder is locked, and what the package logs goes to `run.log`.
+
+    Args:
+        path: The folder.
+        meta: What a new run's record begins with. `experiment` is also written as `experiment.yaml`, `versions` into
+            its head; `identity`, nested mappings, must be equal for a run to be continued.
+        overwrite: Whether to delete the run that the folder holds and start over.
+
+    Yields:
+        The run's record, opened for writing.
+
+    Raises:
+        InputError: The folder is no run's, another process's, or another experiment's.
+    """
+    _refuse_foreign(path)
+    path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        if overwrite:
+            _clear(path)
+        if not (path / RECORD).exists():
+            create(path / RECORD, meta)
+        with Record(path / RECORD) as record, _logging_to(path / "run.log"):
+            _refuse_changed(path, record.meta["identity"], meta["identity"])
+            _write_experiment(path, record.meta)
+            yield record
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader finds the old text or the new one, never a part."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; choose another folder for the run with --out")
+    names = {entry.name for entry in path.iterdir()}
+    if RECORD in names:
+        with Record(path / RECORD, read_only=True):
+            return
+    if names - _BEGUN:
+        raise InputError(
+            f"{path} holds other files ({', '.join(sorted(names - _BEGUN)[:3])}) and no run; choose another folder "
+            "with --out"
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the folder's lock; the system gives it back however the process ends."""
+    with (path / _LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"{path} is in use by another run ({file.read().strip()}); wait until it has ended, or choose another "
+                "folder with --out"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _clear(path: Path) -> None:
+    for name in (*_WRITTEN, RECORD):  # the record last: until then the folder is known as a run's
+        entry = path / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _refuse_changed(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    before, now = _flat(stored), _flat(given)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if not changed:
+        return
+    lines = [f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:_SHOWN_DIFFERENCES]]
+    if len(changed) > _SHOWN_DIFFERENCES:
+        lines.append(f"  and {len(changed) - _SHOWN_DIFFERENCES} more")
+    advice = "Undo the change to go on with that run, choose another folder with --out, or delete it with --overwrite."
+    raise InputError("\n".join([f"{path} holds a run of another experiment:", *lines, advice]))
+
+
+def _flat(value: Any, place: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one mapping from dotted place to value."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        items = enumerate(value, start=1)
+    else:
+        return {place: value}
+    return {
+        key: leaf
+        for name, item in items
+        for key, leaf in _flat(item, f"{place}.{name}" if place else str(name)).items()
+    }
+
+
+def _write_experiment(path: Path, meta: Mapping[str, Any]) -> None:
+    versions = "\n".join(f"#   {name} {version}" for name, version in meta["versions"].items())
+    text = yaml.safe_dump(meta["experiment"], sort_keys=False, allow_unicode=True)
+    write_atomically(
+        path / "experiment.yaml", f"# The experiment of this run, as resolved. It was begun with\n{versions}\n{text}"
+    )
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("bompnas")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

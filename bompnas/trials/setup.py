@@ -1,0 +1,198 @@
+"""From an experiment to everything that its run needs; what the user got wrong shows here, before anything is made."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bompnas.candidate import Candidate
+from bompnas.errors import InputError
+from bompnas.experiment import Experiment
+from bompnas.hardware.counts import counts
+from bompnas.networks import heads
+from bompnas.networks.heads import HeadSource
+from bompnas.problem import Problem
+from bompnas.space import loader, sampling
+from bompnas.space.network import Layer
+from bompnas.space.space import SearchSpace
+from bompnas.training import data
+from bompnas.training.data import Dataset
+from bompnas.training.loop import Phase
+from bompnas.trials.final import model_path
+from bompnas.trials.trial import PARTS, TrialTask
+
+_PACKAGES = ("bompnas", "tensorflow", "keras", "qkeras-v3", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """An experiment with its parts in hand.
+
+    Attributes:
+        experiment: The experiment.
+        head: Where its head comes from.
+        dataset: Its images.
+        problem: What is searched.
+    """
+
+    experiment: Experiment
+    head: HeadSource
+    dataset: Dataset
+    problem: Problem
+
+    def trial_task(self, candidates: Sequence[Candidate], arrays: Path) -> TrialTask:
+        """The task of a trial, whose candidates share an architecture; `arrays` is the data set's directory."""
+        training, mode = self.experiment.training, self.experiment.quantization.mode
+        return TrialTask(
+            networks=tuple(candidate.network for candidate in candidates),
+            head=self.head,
+            data=arrays,
+            early=self._phase(training.epochs, training.learning_rate, training.schedule),
+            qaft=self._phase(
+                training.qaft_epochs if mode == "qaft" else 0, training.qaft_learning_rate, training.schedule
+            ),
+            seed=_derived_seed(self.experiment.seed, 0, candidates[0].trial),
+        )
+
+    def final_task(self, candidates: Sequence[Candidate], arrays: Path, folder: Path) -> TrialTask:
+        """The task of a final training, from fresh weights, tested, with the models saved in the run's folder."""
+        final, mode = self.experiment.final, self.experiment.quantization.final
+        return TrialTask(
+            networks=tuple(candidate.network for candidate in candidates),
+            head=self.head,
+            data=arrays,
+            early=self._phase(final.epochs, final.learning_rate, final.schedule),
+            qaft=self._phase(final.qaft_epochs if mode == "qaft" else 0, final.qaft_learning_rate, final.schedule),
+            seed=_derived_seed(self.experiment.seed, 1, candidates[0].trial),
+            test=True,
+            models=tuple(folder / model_path(candidate.id) for candidate in candidates),
+        )
+
+    def meta(self, threads: int) -> dict[str, Any]:
+        """What the run's record begins with."""
+        return {
+            "experiment": self._resolved(),
+            "identity": self._identity(),
+            "versions": _versions(),
+            "threads": threads,
+            "seed_network": self.problem.space.decode(self.problem.space.seed).key,
+        }
+
+    def _phase(self, epochs: int, learning_rate: float, schedule: str) -> Phase:
+        training = self.experiment.training
+        return Phase(
+            epochs,
+            learning_rate,
+            schedule,
+            training.batch_size,
+            training.optimizer,
+            training.weight_decay,
+            training.augmentation,
+        )
+
+    def _resolved(self) -> dict[str, Any]:
+        """The experiment as nested mappings, defaults filled in and paths absolute: it can be run as it is."""
+        document = self.experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document["space"] = str(self.experiment.space_file)
+        if self.experiment.data.file is not None:
+            document["data"]["path"] = str(self.experiment.data.file)
+        document["head"]["class"] = _head_name(self.head)
+        return document
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a run to be continued: contents count, not paths, and not the number of workers."""
+        document = self._resolved()
+        document["space"] = yaml.safe_load(self.experiment.space_file.read_text(encoding="utf-8"))
+        document["data"].pop("path", None)
+        document["data"]["fingerprint"] = _fingerprint(self.dataset)
+        del document["workers"]
+        return document
+
+
+def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = None) -> Setup:
+    """Loads and checks everything that an experiment names.
+
+    Args:
+        experiment: The experiment.
+        head: An object or callable in place of the experiment's head.
+        dataset: Images in place of the experiment's data.
+
+    Raises:
+        InputError: Something is missing, or does not fit the rest.
+    """
+    settings = experiment.head
+    source = HeadSource(settings.class_ if head is None else head, 1, settings.arguments, settings.features)
+    task = source.head().task
+    space = loader.load(experiment.space_file, bits=experiment.quantization.bits)
+    if dataset is None:
+        dataset = data.load(experiment.data, space.input_size, space.input_channels, experiment.seed, task)
+    outputs = dataset.classes if dataset.classes is not None else dataset.train.labels.shape[1]
+    source = dataclasses.replace(source, outputs=outputs)
+    space = _with_head(space, source, outputs)
+    problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
+    sampling.feasible_sample(problem, np.random.default_rng(experiment.seed))
+    return Setup(experiment, source, dataset, problem)
+
+
+def parts(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels by part."""
+    return {part: (getattr(dataset, part).images, getattr(dataset, part).labels) for part in PARTS}
+
+
+def _with_head(space: SearchSpace, source: HeadSource, outputs: int) -> SearchSpace:
+    """The space with the head's layers behind its features."""
+    head = source.head()
+    last = space.decode(space.seed).backbone[-1]
+
+    def shape(features: int) -> tuple[int, ...]:
+        return (last.output_size, last.output_size, features) if head.features == "map" else (features,)
+
+    @functools.cache
+    def layers(features: int) -> tuple[Layer, ...]:
+        return heads.layers(head, shape(features))
+
+    found = heads.output_shape(head, shape(last.out_channels))
+    expected = {(outputs,), (1,)} if head.task == heads.CLASSIFICATION and outputs == 2 else {(outputs,)}
+    if found not in expected:
+        what = "classes" if head.task == heads.CLASSIFICATION else "targets"
+        raise InputError(
+            f"head: its output has shape {found} for an image, but the data has {outputs} {what}; expected ({outputs},)"
+        )
+    return dataclasses.replace(space, head=layers)
+
+
+def _head_name(source: HeadSource) -> str:
+    if isinstance(source.given, str):
+        return source.given
+    named = source.given if hasattr(source.given, "__qualname__") else type(source.given)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _derived_seed(seed: int, stage: int, trial: int) -> int:
+    return int(np.random.SeedSequence([seed, stage, trial]).generate_state(1)[0])
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for arrays in parts(dataset).values():
+        for array in arrays:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+            continue
+    return versions

@@ -1,0 +1,98 @@
+"""The record's views for people and spreadsheets: `candidates.csv` and `pareto.csv`."""
+
+import collections
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bompnas import pareto
+from bompnas.candidate import Candidate
+from bompnas.objectives import Objective
+from bompnas.trials.folder import write_atomically
+from bompnas.trials.record import Record
+
+_COSTS = ("size_bits", "size_kb", "size_without_scales_bits", "macs", "params")
+_Row = tuple[Mapping[str, Any], ...]  # the cells of a row in parts, the same parts in every row of a table
+
+
+def write(folder: Path, record: Record, objectives: Sequence[Objective]) -> None:
+    """Writes both files anew.
+
+    Args:
+        folder: The run's folder.
+        record: Its record.
+        objectives: What the final front is judged by.
+    """
+    write_atomically(folder / "candidates.csv", _csv(map(_candidate_row, record.candidates), ("id", "trial", "state")))
+    write_atomically(folder / "pareto.csv", _csv(_pareto_rows(record, objectives), _pareto_columns(objectives)))
+
+
+def finally_trained(record: Record) -> list[Candidate]:
+    """The candidates whose final training succeeded, with the metrics, seconds and score of that training."""
+    by_id = {candidate.id: candidate for candidate in record.candidates}
+    return [
+        dataclasses.replace(by_id[final.candidate], metrics=final.metrics, seconds=final.seconds, score=final.score)
+        for final in record.finals
+        if final.error is None
+    ]
+
+
+def _candidate_row(candidate: Candidate) -> _Row:
+    return (
+        {"id": candidate.id, "trial": candidate.trial, "state": candidate.state},
+        candidate.genotype or {},
+        candidate.cost,
+        candidate.metrics,
+        {"score": candidate.score},
+        {f"seconds_{phase}": seconds for phase, seconds in candidate.seconds.items()},
+        {"error": candidate.error},
+    )
+
+
+def _pareto_rows(record: Record, objectives: Sequence[Objective]) -> list[_Row]:
+    searched = {candidate.id: candidate for candidate in record.candidates}
+    models = {final.candidate: final.model for final in record.finals}
+    trained = sorted(finally_trained(record), key=lambda candidate: (candidate.cost["size_bits"], candidate.id))
+    front = {candidate.id for candidate in pareto.front_of(trained, objectives)}
+    return [
+        (
+            {"id": candidate.id},
+            candidate.metrics,
+            candidate.cost,
+            {"score": candidate.score},
+            {f"search_{name}": value for name, value in searched[candidate.id].metrics.items()},
+            {"search_score": searched[candidate.id].score, "pareto": candidate.id in front},
+            candidate.genotype or {},
+            {"model": models[candidate.id]},
+        )
+        for candidate in trained
+    ]
+
+
+def _pareto_columns(objectives: Sequence[Objective]) -> list[str]:
+    """The columns that come first in `pareto.csv`, whether or not there are rows."""
+    measured = [objective.key for objective in objectives if objective.key.startswith("val_")]
+    return [
+        "id",
+        *(key for name in measured for key in (name, name.replace("val_", "test_"))),
+        *_COSTS,
+        "score",
+        *(f"search_{name}" for name in measured),
+        "search_score",
+        "pareto",
+    ]
+
+
+def _csv(rows: Iterable[_Row], leading: Sequence[str]) -> str:
+    """Rows as CSV: the leading columns, then the others, part by part, in the order in which they first appear."""
+    rows = list(rows)
+    parts = zip(*rows, strict=True)
+    columns = list(dict.fromkeys([*leading, *(name for part in parts for cells in part for name in cells)]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dict(collections.ChainMap(*row)) for row in rows)
+    return text.getvalue()
