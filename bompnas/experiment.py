@@ -48,20 +48,42 @@ def _existing_file(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _cost(value: str) -> str:
+    if value not in CONSTRAINABLE:
+        raise ValueError(unknown("cost", value, CONSTRAINABLE))
+    return value
+
+
+def _objective(value: str) -> str:
+    if value not in METRICS | COSTS:
+        raise ValueError(unknown("objective", value, METRICS | COSTS))
+    return value
+
+
+def _method_name(value: str) -> str:
+    if value not in METHODS:
+        raise ValueError(unknown("method", value, METHODS))
+    return value
+
+
+class _Method(pydantic.BaseModel):
+    """What all methods' settings have in common; the name tells whose schema checks the rest."""
+
+    name: Annotated[str, AfterValidator(_method_name)]
+
+
 def _method(value: Any) -> Any:
     """Checks a method's settings with the schema that its name stands for."""
     if isinstance(value, pydantic.BaseModel):
         return value
-    name = value.get("name") if isinstance(value, Mapping) else None
-    if name is None:
-        raise ValueError(f"expected a section with the key name, one of {', '.join(METHODS)}; found {describe(value)}")
-    if not isinstance(name, str) or name not in METHODS:
-        raise ValueError(unknown("method", name, METHODS))
-    settings = METHODS[name].load_settings()
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a section such as {{name: bomp, trials: 100}}; found {describe(value)}")
+    schema = _Method
     try:
-        return settings.model_validate(value)
+        schema = METHODS[_Method.model_validate(value).name].load_settings()
+        return schema.model_validate(value)
     except pydantic.ValidationError as error:
-        raise NestedSettingsError(settings, error) from error
+        raise NestedSettingsError(schema, error) from error
 
 
 class Experiment(LocatedSettings):
@@ -90,10 +112,10 @@ class Experiment(LocatedSettings):
     )
     training: TrainingSettings = TrainingSettings()
     quantization: QuantizationSettings = QuantizationSettings()
-    objectives: dict[str, ObjectiveSettings] = Field(
+    objectives: dict[Annotated[str, AfterValidator(_objective)], ObjectiveSettings] = Field(
         default={"accuracy": ObjectiveSettings(reference=0.8), "size": ObjectiveSettings(reference=8)}
     )
-    constraints: dict[str, Positive] = Field(default={})
+    constraints: dict[Annotated[str, AfterValidator(_cost)], Positive] = Field(default={})
     head: HeadSettings = HeadSettings()
     final: FinalSettings = FinalSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -119,20 +141,12 @@ class Experiment(LocatedSettings):
 
     @pydantic.field_validator("objectives")
     @classmethod
-    def _known_objectives(cls, objectives: dict[str, ObjectiveSettings]) -> dict[str, ObjectiveSettings]:
+    def _meaningful_objectives(cls, objectives: dict[str, ObjectiveSettings]) -> dict[str, ObjectiveSettings]:
         if not objectives:
             raise ValueError(f"expected at least one of {', '.join(METRICS | COSTS)}; found none")
         for name, settings in objectives.items():
             settings.objective(name)
         return objectives
-
-    @pydantic.field_validator("constraints")
-    @classmethod
-    def _known_costs(cls, constraints: dict[str, float]) -> dict[str, float]:
-        for cost in constraints:
-            if cost not in CONSTRAINABLE:
-                raise ValueError(unknown("cost", cost, CONSTRAINABLE))
-        return constraints
 
     @pydantic.model_validator(mode="after")
     def _head_measures_objectives(self) -> Self:
@@ -179,9 +193,8 @@ def parse(
     Raises:
         InputError: One line per problem.
     """
-    places = experiment_file.override_places(overrides)
-    document = experiment_file.override(document, overrides)
+    document, origins = experiment_file.override(document, overrides)
     try:
         return Experiment.model_validate(document, context=directory or Path.cwd())
     except pydantic.ValidationError as error:
-        raise InputError(explain(error, Experiment, place, places)) from None
+        raise InputError(explain(error, Experiment, {(): place} | origins)) from None

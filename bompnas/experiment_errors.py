@@ -20,6 +20,7 @@ _EXPECTED = {
     "less_than": "a number below {lt:.15g}",
     "less_than_equal": "{le:.15g} or less",
 }
+_OF_KEY = "[key]"  # what pydantic appends where a key is wrong, not its value
 _SECTION = ("model_type", "dict_type", "is_instance_of")
 _EXPONENT = re.compile(r"[+-]?\d+\.?\d*e[+-]?\d+", re.IGNORECASE)
 
@@ -34,23 +35,19 @@ class NestedSettingsError(ValueError):
 
 
 def explain(
-    error: pydantic.ValidationError,
-    model: type[pydantic.BaseModel],
-    place: str,
-    places: Mapping[tuple[str, ...], str],
+    error: pydantic.ValidationError, model: type[pydantic.BaseModel], origins: Mapping[tuple[str, ...], str]
 ) -> str:
     """One line per problem.
 
     Args:
         error: What pydantic found.
         model: The schema that it checked against.
-        place: What to call the document.
-        places: Key paths that come from elsewhere, and what to call that.
+        origins: Key path -> what to call the place that it comes from; the longest path that fits counts.
     """
     lines = []
     for path, message in _problems(error, model, ()):
-        origin = next((name for start, name in places.items() if path[: len(start)] == start), place)
-        lines.append(": ".join(filter(None, (origin, ".".join(path), message))))
+        origin = max((start for start in origins if path[: len(start)] == start), key=len)
+        lines.append(": ".join(filter(None, (origins[origin], ".".join(path), message))))
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -67,7 +64,7 @@ def _problems(
 ) -> list[tuple[tuple[str, ...], str]]:
     problems = []
     for item in error.errors():
-        path = (*start, *(str(part) for part in item["loc"]))
+        path = (*start, *(str(part) for part in item["loc"] if part != _OF_KEY))
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, NestedSettingsError):
             problems += _problems(cause.error, cause.model, path)
@@ -87,7 +84,8 @@ def _message(item: Any, model: type[pydantic.BaseModel]) -> str:
     if kind == "literal_error":
         expected = context["expected"].replace("'", "")
     elif kind in _SECTION:
-        expected = "a section with " + (f"the keys {', '.join(keys)}" if (keys := _keys(model, path)) else "keys")
+        keys = _keys(model, path)
+        expected = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys"
     else:
         expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else item["msg"]
     return f"expected {expected}; found {describe(item['input'])}"

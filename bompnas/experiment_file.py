@@ -68,19 +68,25 @@ def read(file: Path, place: str) -> dict[str, Any]:
     return document
 
 
-def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of the document with the keys replaced that `key.path=value` names; sections not there yet are added.
+def override(
+    document: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Replaces the keys that `key.path=value` names; sections not there yet are added.
+
+    Returns:
+        The changed copy, and key path -> what errors call its origin, for every path that is now the override's.
 
     Raises:
         InputError: No `=`, a value that is not YAML, or a path through something that has no keys.
     """
-    result = copy.deepcopy(dict(document))
+    result, origins = copy.deepcopy(dict(document)), {}
     for text in overrides:
-        path = _path(text)
+        path = added = _path(text)
         section = result
         for depth, key in enumerate(path[:-1], start=1):
             if section.get(key) is None:
                 section[key] = {}
+                added = min(added, path[:depth], key=len)
             section = section[key]
             if not isinstance(section, dict):
                 raise InputError(
@@ -90,12 +96,8 @@ def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
             section[path[-1]] = yaml.load(text.partition("=")[2], _Loader)
         except yaml.YAMLError as error:
             raise InputError(f"--set {text}: the value{_yaml_problem(error)}") from None
-    return result
-
-
-def override_places(overrides: Sequence[str]) -> dict[tuple[str, ...], str]:
-    """Key path -> what errors call the place that set it."""
-    return {_path(text): f"--set {text}" for text in overrides}
+        origins[added] = f"--set {text}"
+    return result, origins
 
 
 def _path(text: str) -> tuple[str, ...]:
@@ -109,4 +111,5 @@ def _path(text: str) -> tuple[str, ...]:
 def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1},"
-    return f"{where} is not valid YAML: {getattr(error, 'problem', None) or error}"
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{where} is not valid YAML: {problem}"

@@ -195,11 +195,9 @@ class ObjectiveSettings(Settings):
         """The objective of that name, of the quantized network or of the 32-bit float one.
 
         Raises:
-            ValueError: An unknown name, or a transform that has no meaning for it.
+            ValueError: The transform has no meaning for it.
         """
-        known = (METRICS | COSTS).get(name)
-        if known is None:
-            raise ValueError(unknown("objective", name, METRICS | COSTS))
+        known = (METRICS | COSTS)[name]
         maximize = known.maximize if self.direction is None else self.direction == "maximize"
         if maximize and self.transform is not None:
             raise ValueError(f"{name} is maximized and takes no transform; remove the transform")

@@ -1,9 +1,12 @@
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bompnas.errors import InputError
 from bompnas.experiment import CONSTRAINABLE, Experiment, load, parse
@@ -166,9 +169,9 @@ CASES = [
     ({"data": {"dataset": "digits", "validation": 1.5}}, "data.validation: expected a fraction .* found 1.5"),
     ({"data": {"dataset": "digits", "validation": True}}, "data.validation: expected a fraction .* found true"),
     ({"data": {"dataset": "digits", "test": 0}}, "data.test: expected a fraction .* found 0"),
-    ({"method": {"name": "bompp"}}, "method: unknown method 'bompp'; did you mean bomp?"),
-    ({"method": {"trials": 3}}, "method: expected a section with the key name, one of bomp, .* found the keys trials"),
-    ({"method": "bomp"}, "method: expected a section with the key name, one of bomp, .* found the text 'bomp'"),
+    ({"method": {"name": "bompp"}}, "method.name: unknown method 'bompp'; did you mean bomp?"),
+    ({"method": {"trials": 3}}, "method.name: this key is missing"),
+    ({"method": "bomp"}, "method: expected a section such as {name: bomp, trials: 100}; found the text 'bomp'"),
     ({"method": {"name": "bomp", "trails": 3}}, "method.trails: unknown key 'trails'; did you mean trials?"),
     ({"method": {"name": "bomp", "trials": "3"}}, "method.trials: expected a whole number; found the text '3'"),
     ({"quantization": {"bits": 1}}, "quantization.bits: expected 2 to 16 bits; found 1"),
@@ -176,7 +179,10 @@ CASES = [
     ({"quantization": {"mode": "none", "bits": None}}, "quantization.bits: expected 2 to 16 bits, .* found nothing"),
     ({"quantization": {"mode": "qat"}}, "quantization.mode: expected qaft, ptq or none; found the text 'qat'"),
     ({"objectives": {}}, "objectives: expected at least one of accuracy, .* found none"),
-    ({"objectives": {"acuracy": {"reference": 1}}}, "objectives: unknown objective 'acuracy'; did you mean accuracy?"),
+    (
+        {"objectives": {"acuracy": {"reference": 1}}},
+        "objectives.acuracy: unknown objective 'acuracy'; did you mean accuracy?",
+    ),
     ({"objectives": {"accuracy": {}}}, "objectives.accuracy.reference: this key is missing"),
     (
         {"objectives": {"accuracy": 0.8}},
@@ -192,10 +198,10 @@ CASES = [
         "accuracy is maximized and takes no transform",
     ),
     ({"objectives": {"loss": {"reference": 1, "transform": "log10"}}}, "loss can be 1 or less, where log10 is not"),
-    ({"constraints": {"size_kB": 16}}, "constraints: unknown cost 'size_kB'; did you mean size_kb?"),
+    ({"constraints": {"size_kB": 16}}, "constraints.size_kB: unknown cost 'size_kB'; did you mean size_kb?"),
     ({"constraints": {"size_kb": "16 kB"}}, "constraints.size_kb: expected a number; found the text '16 kB'"),
     ({"constraints": {"size_kb": 0}}, "constraints.size_kb: expected a number above 0; found 0"),
-    ({"constraints": [16]}, "constraints: expected a section with keys; found \\[16\\]"),
+    ({"constraints": [16]}, "constraints: expected a section of keys; found \\[16\\]"),
     ({"head": {"class": "regresion"}}, "head.class: unknown head 'regresion'; did you mean regression?"),
     ({"head": {"class": "regression"}}, "objectives: a regression head measures no accuracy; choose among loss, mae"),
     ({"head": {"arguments": {"units": 3}}}, "head.arguments: the classification head takes no arguments"),
@@ -213,6 +219,22 @@ def test_one_clear_line_for_each_mistake(minimal, change, message):
     with pytest.raises(InputError, match=f"^mine.yaml: .*{message}") as caught:
         parse(minimal | change, place="mine.yaml")
     assert "\n" not in str(caught.value)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+)
+SECTIONS = {"data": "dataset", "method": "name", "training": "epochs", "quantization": "mode", "objectives": "size"}
+SECTIONS |= {"constraints": "size_kb", "head": "class", "final": "schedule", "seed": "seed"}
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(SECTIONS)), ANYTHING, st.booleans())
+def test_nothing_but_input_errors(section, value, nested):
+    document = {"name": "mine", "data": {"dataset": "digits"}, "space": str(EXPERIMENTS / "digits.yaml")}
+    with contextlib.suppress(InputError):
+        parse(document | {section: {SECTIONS[section]: value} if nested else value})
 
 
 @pytest.mark.parametrize("key", ["name", "data", "space"])
@@ -234,6 +256,15 @@ def test_every_mistake_has_a_line_of_its_own(minimal):
 def test_a_mistake_on_the_command_line_is_found_there(minimal):
     with pytest.raises(InputError, match=r"^--set training\.epochs=x: training\.epochs: expected a whole number"):
         parse(minimal, ["training.epochs=x"], place="mine.yaml")
+
+
+@pytest.mark.parametrize(
+    "override", ["constraints.size_kB=3", "trainin.epochs=3", "objectives.x.reference=3", "data.x=1"]
+)
+def test_an_unknown_key_on_the_command_line_is_found_there(minimal, override):
+    minimal["objectives"] = {"size": {"reference": 8}}
+    with pytest.raises(InputError, match=f"^--set {override}: [^\n]*: unknown [^\n]*$"):
+        parse(minimal, [override, "training.epochs=3"], place="mine.yaml")
 
 
 def test_shipped_experiments_are_valid():

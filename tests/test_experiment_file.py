@@ -50,6 +50,7 @@ def test_nothing_else_is_taken_from_the_package(places, path):
             b"a: !!python/object/apply:os.getcwd []",
             "mine.yaml, line 1, column 4, is not valid YAML: could not determine",
         ),
+        (b"a: \x01", "^mine.yaml is not valid YAML: unacceptable character #x0001: [^\n]*$"),
         (b"\xff\xfe\x00", "mine.yaml cannot be read: it is not text in UTF-8"),
     ],
 )
@@ -67,9 +68,14 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_override_leaves_the_document_alone():
     document = {"a": {"b": 1}, "empty": None}
-    changed = experiment_file.override(document, ["a.b=[2, x]", "empty.c=true", "new.d.e=0.5", "a.b=3"])
+    changed, origins = experiment_file.override(document, ["a.b=[2, x]", "empty.c=true", "new.d.e=0.5", "a.b=3"])
     assert changed == {"a": {"b": 3}, "empty": {"c": True}, "new": {"d": {"e": 0.5}}}
     assert document == {"a": {"b": 1}, "empty": None}
+    assert origins == {
+        ("a", "b"): "--set a.b=3",
+        ("empty",): "--set empty.c=true",
+        ("new",): "--set new.d.e=0.5",
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ Task = Literal["classification", "regression"]
 DEFAULT_TEST = 0.2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """One part of a data set.
 
@@ -31,7 +31,7 @@ class Split:
         return len(self.images)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set in its three parts.
 
@@ -67,6 +67,8 @@ def load(
     Raises:
         InputError: Data that cannot be read, or does not fit the space or the task.
     """
+    if task == "regression" and settings.dataset == "folder":
+        raise InputError("data.dataset: a folder's images have classes but no targets; use an .npz file for regression")
     source = sources.read(settings, input_size, input_channels)
     if settings.test is not None and source.test is not None:
         raise InputError(f"data.test: {source.name} has a test part of its own; remove this key")

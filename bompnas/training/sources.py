@@ -19,7 +19,7 @@ DATA_FOLDER = "BOMPNAS_DATA"
 
 _UNREADABLE = (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _shared_file(name: str) -> Path | None:
 def _download(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     from keras import datasets
 
-    logger.info("reading %s through Keras, which downloads it once", name)
+    _log.info("reading %s through Keras, which downloads it once", name)
     try:
         return getattr(datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.datasets import load_digits
@@ -80,6 +80,7 @@ def test_a_test_part_of_its_own_stays_as_it_is(images, labels):
     assert (len(given.train), len(given.validation)) == (54, 6)
 
 
+@settings(deadline=None)
 @given(counts=st.lists(st.integers(3, 40), min_size=2, max_size=6), share=st.floats(0.05, 0.45))
 def test_classes_keep_their_shares(counts, share):
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -115,6 +116,7 @@ def test_grey_images_without_a_channel_axis(images, labels):
     assert result.train.images.shape == (36, SIZE, SIZE, 1)
 
 
+@settings(deadline=None)
 @given(npst.arrays(np.uint8, (5, 2, 2, 1)), st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)]))
 def test_float_images_give_back_the_bytes_that_they_came_from(original, interval):
     low, high = interval

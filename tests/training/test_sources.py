@@ -209,6 +209,11 @@ def test_folders_that_hold_no_classes(tmp_path, photos):
         load("folder", photos)
 
 
+def test_folders_have_no_targets(photos):
+    with pytest.raises(InputError, match="a folder's images have classes but no targets"):
+        data.load(DataSettings(dataset="folder", path=str(photos)), SIZE, 3, seed=0, task="regression")
+
+
 def test_folders_need_grey_or_colour(photos):
     with pytest.raises(InputError, match="image files have 1 or 3 channels, but the search space expects 4"):
         load("folder", photos, channels=4)
