@@ -1,7 +1,7 @@
 """Figures of a run besides the search plot: bit-widths, score over trials, seconds of the phases."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -288,6 +288,6 @@ def _bit_legend(figure: Figure, colours: dict[int, str]) -> None:
     )
 
 
-def _in_order(names) -> list[str]:
+def _in_order(names: Iterable[str]) -> list[str]:
     """Distinct names in the order of their first appearance."""
     return list(dict.fromkeys(names))

@@ -33,8 +33,8 @@ def search_figure(view: RunView) -> Figure | None:
     axes = figure.add_subplot()
     _set_window(axes, view, candidates)
     _draw_candidates(axes, view, candidates)
-    _draw_equal_scores(axes, view, _places(candidates, view))
     _draw_limit(axes, view)
+    _draw_equal_scores(axes, view, _busy_places(axes, view))
     _draw_fronts(axes, view)
     _draw_seed(axes, view)
     _draw_failed(axes, view)
@@ -81,6 +81,15 @@ def _places(candidates: Iterable[Candidate], view: RunView) -> np.ndarray:
     """Places of those candidates that have one, (n, 2)."""
     found = [place for place in (_place(candidate, view) for candidate in candidates) if place is not None]
     return np.reshape(np.asarray(found, dtype=np.float64), (len(found), 2))
+
+
+def _busy_places(axes: Axes, view: RunView) -> np.ndarray:
+    """Points that no label should cover: candidates, finally trained networks, and the limit's line, (n, 2)."""
+    places = [_places([*view.completed, *view.trained], view)]
+    if view.limit is not None:
+        heights = np.linspace(*axes.get_ylim(), 40)
+        places.append(np.stack([np.full(40, view.limit / view.cost_axis.scale), heights], axis=1))
+    return np.concatenate(places)
 
 
 def _set_window(axes: Axes, view: RunView, candidates: Sequence[Candidate]) -> None:
@@ -200,13 +209,14 @@ def _draw_limit(axes: Axes, view: RunView) -> None:
             va="bottom",
             fontsize=8.5,
             color=style.MUTED,
+            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6},
         )
 
 
 def _draw_equal_scores(axes: Axes, view: RunView, places: np.ndarray) -> None:
     """Dotted lines of equal eq. (1), where the two axes are all that it depends on; labels keep clear of the places."""
-    on_axes = {view.cost_axis.key, view.quality.key}
-    if not {objective.key for objective in view.objectives} <= on_axes:
+    scored = {objective.key for objective in view.objectives}
+    if view.quality.key == view.cost_axis.key or not scored <= {view.cost_axis.key, view.quality.key}:
         return
     priced = [objective for objective in view.objectives if objective.key == view.cost_axis.key]
     scale = quantity(view.quality.key).scale

@@ -143,6 +143,7 @@ def summary(view: RunView) -> str:
         "Hypervolume after final training": _hypervolume(view.trained, view),
         "Time of the search": duration(_seconds(view.candidates)),
         "Time of the final training": duration(_seconds(view.trained)) if view.trained else None,
+        "Versions": ", ".join(f"{name} {version}" for name, version in view.versions.items()),
     }
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>" for name, text in facts.items() if text)
     return f'<dl class="facts">{items}</dl>'

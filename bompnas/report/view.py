@@ -27,6 +27,7 @@ class RunView:
         candidates: All candidates, ordered by id.
         finals: Final trainings, failed ones too; empty while the search goes on.
         seed: Id of the candidate that is the space's seed network; None where it was not tried.
+        versions: Packages that the run began with, and their versions.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RunView:
     candidates: tuple[Candidate, ...]
     finals: tuple[Final, ...] = ()
     seed: int | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Number of candidates in a state."""
@@ -123,5 +125,6 @@ def load(folder: Path) -> RunView:
         candidates=candidates,
         # Read after the candidates: of a run that goes on there may be a final of a candidate too new to be known.
         finals=tuple(final for final in finals if final.candidate in known),
-        seed=next((item.id for item in candidates if item.network.key == meta.get("seed_network")), None),
+        seed=next((item.id for item in candidates if item.network.key == meta["seed_network"]), None),
+        versions=meta["versions"],
     )

@@ -10,7 +10,8 @@ from bompnas.trials.record import Record, create
 
 @pytest.fixture
 def folder(view, experiment, tmp_path):
-    create(tmp_path / "run.db", {"experiment": experiment, "seed_network": view.candidates[0].network.key})
+    meta = {"experiment": experiment, "versions": {"keras": "3.15.0"}, "seed_network": view.candidates[0].network.key}
+    create(tmp_path / "run.db", meta)
     with Record(tmp_path / "run.db") as record:
         record.add(view.candidates)
         record.finish_finals("final 2", view.finals)
@@ -27,7 +28,7 @@ def test_write_draws_the_page_and_the_pictures(folder):
         "search.png",
         "seconds.png",
     ]
-    assert "№ 5" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "keras 3.15.0" in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "run.db").read_bytes() == before
 
 

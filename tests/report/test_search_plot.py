@@ -84,6 +84,16 @@ def test_no_equal_score_lines_where_more_than_the_axes_decides(make_view):
     assert not [line for line in axes.lines if line.get_linestyle() == ":"]
 
 
+@pytest.mark.parametrize(("objective", "lines"), [(MAE, True), (SIZE, False)])
+def test_a_single_objective_is_drawn_over_the_size(make_view, objective, lines):
+    pairs = [(0.5, 10), (0.6, 2)] if objective is MAE else [(80_000.0, 10), (16_000.0, 2)]
+    axes = search_figure(make_view(pairs, objectives=(objective,))).axes[0]
+    assert axes.get_xlabel() == "Packed size [kB]"
+    dotted = [line.get_ydata() for line in axes.lines if line.get_linestyle() == ":"]
+    assert bool(dotted) is lines
+    assert all(np.ptp(heights) == 0 for heights in dotted)
+
+
 def test_less_is_better_is_said(make_view):
     assert "less is better" in search_figure(make_view([(0.5, 10)], objectives=(LOSS, SIZE))).axes[0].get_ylabel()
 

@@ -63,7 +63,8 @@ def test_limit_is_that_of_the_cost_shown(make_view, constraints, limit):
 
 
 def test_load_reads_what_the_record_holds(view, experiment, tmp_path):
-    create(tmp_path / "run.db", {"experiment": experiment, "seed_network": view.candidates[1].network.key})
+    meta = {"experiment": experiment, "versions": {"keras": "3.15.0"}, "seed_network": view.candidates[1].network.key}
+    create(tmp_path / "run.db", meta)
     with Record(tmp_path / "run.db") as record:
         record.add(view.candidates)
         record.finish_finals("final 2", view.finals)
@@ -72,7 +73,7 @@ def test_load_reads_what_the_record_holds(view, experiment, tmp_path):
     assert loaded.finals == view.finals
     assert loaded.objectives == view.objectives
     assert loaded.constraints == (Constraint("size_kb", 16.0),)
-    assert (loaded.name, loaded.seed) == ("toy", 2)
+    assert (loaded.name, loaded.seed, loaded.versions) == ("toy", 2, {"keras": "3.15.0"})
 
 
 def test_load_refuses_what_is_no_run(tmp_path):
