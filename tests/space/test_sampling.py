@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bompnas.errors import InputError
 from bompnas.hardware.counts import counts
+from bompnas.problem import Problem
 from bompnas.space import sampling
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -150,6 +151,12 @@ def test_a_stratified_sample_of_a_tiny_space_is_the_whole_space(random_space, pr
     genotypes = sampling.stratified(problem_of(space), 40, np.random.default_rng(0))
     assert {space.decode(genotype).key for genotype in genotypes} == keys
     assert len(genotypes) == len(keys)
+
+
+def test_a_stratified_sample_of_networks_of_one_size_has_no_network_twice(digits):
+    problem = Problem(digits, lambda network: {"size_bits": 1000}, ())
+    genotypes = sampling.stratified(problem, 6, np.random.default_rng(0))
+    assert len({digits.decode(genotype).key for genotype in genotypes}) == 6
 
 
 @pytest.mark.parametrize("sample", [sampling.feasible_sample, lambda p, g: sampling.stratified(p, 3, g)])
