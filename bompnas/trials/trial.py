@@ -105,7 +105,7 @@ def run_trial(task: TrialTask) -> TrialResult:
         float_metrics = _measure(model, criterion, arrays, task, "float_")
     with clock("quantize"):
         folded = fold.fold(model)
-        calibration = quantize.Calibration.of(folded, arrays["train"][0][:CALIBRATION_IMAGES])
+        calibration = quantize.Calibration.of(folded, _calibration_images(arrays["train"][0], task.seed))
     del model
     curves = {"float_loss": losses}
     outcomes = []
@@ -168,6 +168,12 @@ def load_arrays(directory: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         )
         for part in PARTS
     }
+
+
+def _calibration_images(images: np.ndarray, seed: int) -> np.ndarray:
+    """A random few of the training images, whose order may follow the classes."""
+    chosen = np.random.default_rng([seed, 2]).permutation(len(images))[:CALIBRATION_IMAGES]
+    return images[np.sort(chosen)]
 
 
 def _measure(model, criterion: Criterion, arrays, task: TrialTask, prefix: str) -> dict[str, float]:
