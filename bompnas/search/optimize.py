@@ -19,14 +19,15 @@ from bompnas.space.space import SearchSpace
 Acquisition = Callable[[Sequence[Network]], np.ndarray]
 """Values of networks, larger is better: (m networks) -> shape (m,)."""
 
-ENUMERABLE = 2000
-PARENTS = 12
+# Effort: about 700 networks in the evolution and up to 200 in each exchange of Table I's space.
+ENUMERABLE = 2000  # genotypes of a space that is searched exactly
+PARENTS = 12  # best networks that mutants and offspring come from
 MUTANTS = 120
 RANDOM = 100
 GENERATIONS = 6
-OFFSPRING = 80
-CROSSOVER = 0.25
-EXCHANGES = 10
+OFFSPRING = 80  # in each generation
+CROSSOVER = 0.25  # share of offspring with two parents
+EXCHANGES = 10  # most steps of the greedy climb
 
 
 def maximize(
