@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pydantic
+import threadpoolctl
 
 from bompnas.candidate import Candidate, Genotype, State
 from bompnas.problem import Problem
@@ -63,6 +64,13 @@ class BayesianProposer:
         self, problem: Problem, completed: Sequence[Candidate], pending: Sequence[Candidate], seed: int, index: int
     ) -> Proposal:
         """See `bompnas.search.proposer.Proposer.propose`."""
+        # The last bits of a sum depend on its threads, and busy cores make several threads slower than one.
+        with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+            return self._propose(problem, completed, pending, seed, index)
+
+    def _propose(
+        self, problem: Problem, completed: Sequence[Candidate], pending: Sequence[Candidate], seed: int, index: int
+    ) -> Proposal:
         generator = np.random.default_rng([seed, index])
         candidates = [*completed, *pending]
         taken = {candidate.network.key for candidate in candidates}
