@@ -1,0 +1,362 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+import bompnas
+from bompnas import experiment as experiments
+from bompnas import report
+from bompnas import run as runs
+from bompnas.candidate import State
+from bompnas.training import data
+from bompnas.trials import trial
+from bompnas.trials.record import Record
+from bompnas.trials.trial import Outcome, TrialResult
+
+SPACE = Path("search_spaces/mobilenetv2_digits.yaml")
+
+
+def fake_trial(task):
+    """Accuracies that are a function of networks and seed."""
+    outcomes = []
+    for network in task.networks:
+        accuracy = (int(network.key, 16) + task.seed) % 997 / 997
+        metrics = {"float_val_accuracy": accuracy, "val_accuracy": accuracy, "val_loss": 1 - accuracy}
+        if task.test:
+            metrics["test_accuracy"] = accuracy
+        outcomes.append(Outcome(metrics, {"qaft": 0.1}))
+    return TrialResult(tuple(outcomes), {"train": 1.0}, {"float_loss": [1.0]})
+
+
+@pytest.fixture
+def experiment(tmp_path, pytestconfig):
+    """Path of a small experiment file, and what it holds."""
+    document = {
+        "name": "small",
+        "data": {"dataset": "digits"},
+        "space": str(pytestconfig.rootpath / SPACE),
+        "method": {"name": "bomp", "trials": 6, "initial": 3},
+        "training": {"epochs": 1},
+        "final": {"epochs": 1, "qaft_epochs": 1},
+        "constraints": {"size_kb": 16},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Replaces the trial, by default by one that takes no time."""
+
+    def replace(function=fake_trial):
+        monkeypatch.setattr(trial, "run_trial", function)
+
+    replace()
+    return replace
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leaves out the report, which takes longer than all the rest."""
+    monkeypatch.setattr(report, "write", lambda folder: folder / "report.html")
+
+
+@pytest.fixture
+def command(experiment, out):
+    """The command line, in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: runs.main([str(experiment), "--out", str(out), *arguments])
+    signal.signal(signal.SIGTERM, before)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_experiment_runs_from_images_to_trained_networks(command, out, capsys, faked, monkeypatch):
+    monkeypatch.undo()
+    assert command("--set", "method.trials=1", "data.train_images=128") == 0
+    names = {entry.name for entry in out.iterdir()}
+    assert names >= {"experiment.yaml", "run.db", "candidates.csv", "pareto.csv", "models", "report.html", "run.log"}
+    assert [row["state"] for row in rows(out / "candidates.csv")] == ["completed"]
+    front = rows(out / "pareto.csv")
+    for row in front:
+        assert float(row["size_kb"]) <= 16
+        assert 0 <= float(row["test_accuracy"]) <= 1
+        model = keras.models.load_model(out / row["model"])
+        assert model(np.zeros((1, 8, 8, 1), np.float32)).shape == (1, 10)
+    assert len(front) == 1
+    assert "trial 1 of 1: " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_same_command_goes_on_and_finds_nothing_left(command, out, faked, capsys):
+    assert command() == 0
+    first = (out / "pareto.csv").read_bytes()
+
+    def no_trial(task):
+        raise AssertionError("nothing is left to train")
+
+    faked(no_trial)
+    assert command() == 0
+    assert (out / "pareto.csv").read_bytes() == first
+    assert "6 trials of bomp, 6 of them from before" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_overrides_and_overwrite_start_over(command, out, faked):
+    assert command() == 0
+    assert command("--set", "method.trials=4") == 2
+    assert len(rows(out / "candidates.csv")) == 6
+    assert command("--set", "method.trials=4", "--overwrite") == 0
+    assert len(rows(out / "candidates.csv")) == 4
+    assert yaml.safe_load((out / "experiment.yaml").read_text())["method"]["trials"] == 4
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_front_is_of_finally_trained_networks_that_no_other_dominates(experiment, out, faked):
+    result = runs.run(experiments.load(experiment), out=out)
+    assert result.folder == out
+    assert len(result.candidates) == 6
+    assert all(candidate in result.trained for candidate in result.front)
+    assert [row["id"] for row in rows(out / "pareto.csv") if row["pareto"] == "True"] == [
+        str(candidate.id) for candidate in result.front
+    ]
+    assert result.model(result.front[0]) == out / f"models/{result.front[0].id}.keras"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_float_search_ranks_float_networks_and_deploys_quantized_ones(experiment, out, faked):
+    def lossy(task):
+        result = fake_trial(task)
+        for outcome in result.outcomes:
+            outcome.metrics["val_accuracy"] /= 2
+        return result
+
+    faked(lossy)
+    result = runs.run(experiments.load(experiment, ["quantization.mode=none", "method.trials=3"]), out=out)
+    for candidate in result.candidates:
+        terms = candidate.metrics["float_val_accuracy"] / 0.8, 8 / np.log10(candidate.cost["float_size_bits"])
+        assert candidate.score == pytest.approx(sum(terms))
+        assert {layer.weight_bits for layer in candidate.network.layers} == {8}
+    for candidate in result.trained:
+        terms = candidate.metrics["val_accuracy"] / 0.8, 8 / np.log10(candidate.cost["size_bits"])
+        assert candidate.score == pytest.approx(sum(terms))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_head_and_data_may_come_from_python(experiment, out, faked):
+    generator = np.random.default_rng(0)
+    images, labels = generator.integers(0, 256, (90, 8, 8, 1), np.uint8), np.arange(90) % 3
+    dataset = data.from_arrays(images, labels, input_size=8, input_channels=1)
+    seen = []
+
+    def look(task):
+        seen.append(trial.load_arrays(task.data))
+        return fake_trial(task)
+
+    faked(look)
+
+    def head(features):
+        return keras.layers.Dense(3)(features)
+
+    result = runs.run(experiments.load(experiment), head=head, data=dataset, out=out)
+    assert result.candidates[0].network.head[-1].out_channels == 3
+    np.testing.assert_array_equal(seen[0]["train"][0], dataset.train.images)
+    np.testing.assert_array_equal(seen[0]["test"][1], dataset.test.labels)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(command, out, faked, capsys):
+    calls = []
+
+    def interrupted(task):
+        calls.append(task)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fake_trial(task)
+
+    faked(interrupted)
+    assert command() == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert [row["state"] for row in rows(out / "candidates.csv")] == ["completed"] * 2
+    faked()
+    assert command() == 0
+    assert [row["state"] for row in rows(out / "candidates.csv")] == ["completed"] * 6
+
+
+def test_when_every_trial_fails_the_reason_is_kept(command, out, faked, capsys):
+    def fail(task):
+        raise ValueError("the head does not like it")
+
+    faked(fail)
+    assert command() == 1
+    assert "No network was trained to the end" in capsys.readouterr().err
+    assert {row["error"] for row in rows(out / "candidates.csv")} == {"ValueError: the head does not like it"}
+    assert "Traceback" in (out / "run.log").read_text()
+    assert (out / "report.html").exists()
+
+
+def test_a_full_disk_ends_in_a_message(command, out, faked, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Record, "finish", full)
+    assert command() == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "Traceback" not in error
+
+
+def unfit_images(folder):
+    np.savez(folder / "x.npz", x_train=np.zeros((50, 9, 9), np.uint8), y_train=np.arange(50) % 2)
+    return f"data={{dataset: npz, path: {folder / 'x.npz'}}}"
+
+
+def unreadable_npz(folder):
+    (folder / "x.npz").write_text("no archive")
+    return f"data={{dataset: npz, path: {folder / 'x.npz'}}}"
+
+
+def pickled_objects(folder):
+    np.savez(folder / "x.npz", x_train=np.array([{}]), y_train=np.zeros(1))
+    return f"data={{dataset: npz, path: {folder / 'x.npz'}}}"
+
+
+def empty_choices(folder):
+    document = yaml.safe_load(SPACE.read_text())
+    document["last_conv"]["filters"] = []
+    (folder / "space.yaml").write_text(yaml.safe_dump(document))
+    return f"space={folder / 'space.yaml'}"
+
+
+BAD = {
+    "unknown key": (lambda folder: "training.epoch=3", "training.epoch"),
+    "wrong type": (lambda folder: "training.epochs=many", "training.epochs"),
+    "missing space": (lambda folder: "space=nowhere.yaml", "nowhere.yaml"),
+    "bits": (lambda folder: "quantization.bits=17", "quantization.bits"),
+    "head": (lambda folder: "head.class=no_such_module:Head", "no_such_module"),
+    "infeasible": (lambda folder: "constraints.size_kb=0.001", "size_kb"),
+    "empty choices": (empty_choices, "filters"),
+    "unfit images": (unfit_images, "8, 8, 1"),
+    "unreadable npz": (unreadable_npz, "x.npz"),
+    "pickled objects": (pickled_objects, "object"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_and_nothing_is_created(command, out, tmp_path, capsys, case):
+    make, expected = BAD[case]
+    assert command("--set", make(tmp_path)) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") <= 2
+    assert captured.out == ""
+    assert not out.exists()
+
+
+def test_a_missing_experiment_is_one_message(tmp_path, capsys):
+    assert runs.main([str(tmp_path / "nothing.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "nothing.yaml" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_workers_cannot_get_is_refused_before_anything_is_made(experiment, out):
+    class Local:
+        def build(self, hp, inputs):
+            return keras.layers.Dense(10)(inputs)
+
+    with pytest.raises(bompnas.errors.InputError, match="set `workers: 1`"):
+        runs.run(experiments.load(experiment, ["workers=2"]), head=Local(), out=out)
+    assert not out.exists()
+
+
+SLOW = """
+    import functools, sys, time
+    from bompnas import run
+    from bompnas.trials import trial
+    sys.path.insert(0, {tests!r})
+    import test_run
+
+    def slow(task):
+        time.sleep(0.1)
+        return test_run.fake_trial(task)
+
+    if __name__ == "__main__":
+        trial.run_trial = slow
+        sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def states(path):
+    if not (path / "run.db").exists():
+        return []
+    with Record(path / "run.db", read_only=True) as record:
+        return [candidate.state for candidate in record.candidates]
+
+
+@pytest.fixture
+def start(experiment, tmp_path):
+    """Starts the command line in a process of its own, with trials that take a tenth of a second."""
+    script = tmp_path / "slow.py"
+    script.write_text(textwrap.dedent(SLOW).format(tests=str(Path(__file__).parent)))
+    root = str(Path(bompnas.__file__).parents[1])
+
+    def started(folder):
+        command = [sys.executable, script, experiment, "--out", folder]
+        environment = {**os.environ, "PYTHONPATH": root}
+        return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    return started
+
+
+def stop_in_fifth_trial(process, folder, sent):
+    while len(states(folder)) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(sent)
+    return process.wait(), process.stderr.read().decode()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_with_a_message(start, out, sent):
+    with start(out) as process:
+        code, error = stop_in_fifth_trial(process, out, sent)
+    assert code == 130
+    assert error.endswith("Interrupted. What was recorded is safe; run the same command again to go on.\n")
+    assert "Traceback" not in error
+    assert states(out) == [State.COMPLETED] * 4 + [State.PENDING]
+
+
+def test_a_killed_run_goes_on_as_if_undisturbed(start, out, tmp_path):
+    with start(out) as process:
+        stop_in_fifth_trial(process, out, signal.SIGKILL)
+    assert states(out) == [State.COMPLETED] * 4 + [State.PENDING]
+    for folder in (out, tmp_path / "undisturbed"):
+        with start(folder) as process:
+            assert process.wait(timeout=100) == 0
+    with (
+        Record(out / "run.db", read_only=True) as resumed,
+        Record(tmp_path / "undisturbed" / "run.db", read_only=True) as whole,
+    ):
+        assert resumed.candidates == whole.candidates
+        assert resumed.proposals == whole.proposals
+        assert resumed.finals == whole.finals
+    assert (out / "pareto.csv").read_bytes() == (tmp_path / "undisturbed" / "pareto.csv").read_bytes()

@@ -1,0 +1,147 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from bompnas import experiment as experiments
+from bompnas.candidate import Candidate, State
+from bompnas.errors import InputError
+from bompnas.trials import setup
+
+DOCUMENT = {
+    "name": "test",
+    "data": {"dataset": "digits"},
+    "space": "search_spaces/mobilenetv2_digits.yaml",
+    "method": {"name": "random", "trials": 2},
+    "training": {"epochs": 3, "qaft_epochs": 2, "learning_rate": 0.01, "batch_size": 32},
+    "final": {"epochs": 5, "qaft_epochs": 4},
+}
+
+
+def prepared(given=None, **changes):
+    return setup.prepare(experiments.parse({**DOCUMENT, **changes}), given)
+
+
+def candidates_of(problem, *bits):
+    network = problem.space.decode(problem.space.seed)
+    return [
+        Candidate(id, 7, network.with_bits(width), None, State.PENDING, problem.cost(network))
+        for id, width in enumerate(bits, start=1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return prepared()
+
+
+def test_trial_tasks_follow_the_training_settings(digits, tmp_path):
+    candidates = candidates_of(digits.problem, 8, 4)
+    task = digits.trial_task(candidates, tmp_path)
+    assert task.networks == tuple(candidate.network for candidate in candidates)
+    assert (task.early.epochs, task.early.learning_rate, task.early.batch_size) == (3, 0.01, 32)
+    assert (task.qaft.epochs, task.qaft.learning_rate) == (2, 0.0003)
+    assert (task.data, task.test, task.models) == (tmp_path, False, ())
+
+
+def test_final_tasks_are_tested_and_saved(digits, tmp_path):
+    task = digits.final_task(candidates_of(digits.problem, 8, 4), tmp_path, tmp_path / "run")
+    assert (task.early.epochs, task.qaft.epochs, task.early.schedule) == (5, 4, "cosine")
+    assert task.test
+    assert task.models == (tmp_path / "run/models/1.keras", tmp_path / "run/models/2.keras")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "in_trials", "finally_"),
+    [
+        ({"mode": "qaft"}, 2, 4),
+        ({"mode": "ptq"}, 0, 0),
+        ({"mode": "none"}, 0, 0),
+        ({"mode": "ptq", "final": "qaft"}, 0, 4),
+    ],
+)
+def test_modes_decide_where_networks_are_fine_tuned(digits, tmp_path, quantization, in_trials, finally_):
+    experiment = experiments.parse({**DOCUMENT, "quantization": quantization})
+    changed = dataclasses.replace(digits, experiment=experiment)
+    candidates = candidates_of(digits.problem, 8)
+    assert changed.trial_task(candidates, tmp_path).qaft.epochs == in_trials
+    assert changed.final_task(candidates, tmp_path, tmp_path).qaft.epochs == finally_
+
+
+def test_seeds_differ_between_trials_stages_and_runs(digits, tmp_path):
+    def seeds(parts):
+        candidates = candidates_of(parts.problem, 8)
+        other = [dataclasses.replace(candidates[0], trial=8)]
+        return {
+            parts.trial_task(candidates, tmp_path).seed,
+            parts.trial_task(other, tmp_path).seed,
+            parts.final_task(candidates, tmp_path, tmp_path).seed,
+        }
+
+    other = dataclasses.replace(digits, experiment=experiments.parse({**DOCUMENT, "seed": 1}))
+    assert seeds(digits) == seeds(digits)
+    assert len(seeds(digits) | seeds(other)) == 6
+
+
+def test_the_spaces_head_fits_the_classes(digits):
+    (layer,) = digits.problem.space.decode(digits.problem.space.seed).head
+    assert (layer.name, layer.kind, layer.out_channels) == ("head_dense", "dense", 10)
+
+
+def test_homogeneous_bits_reach_every_layer():
+    network = prepared(quantization={"bits": 5}).problem.space
+    assert {layer.weight_bits for layer in network.decode(network.seed).layers} == {5}
+
+
+def test_a_head_from_python_brings_its_layers():
+    def two_layers(features):
+        return keras.layers.Dense(10)(keras.layers.Dense(6, activation="relu")(features))
+
+    parts = prepared(two_layers)
+    names = [(layer.name, layer.out_channels) for layer in parts.problem.space.decode(parts.problem.space.seed).head]
+    assert names == [("head_dense", 6), ("head_dense_2", 10)]
+    assert parts.meta(1)["experiment"]["head"]["class"].endswith(
+        ":test_a_head_from_python_brings_its_layers.<locals>.two_layers"
+    )
+
+
+def test_a_head_with_another_number_of_outputs_is_refused():
+    with pytest.raises(InputError, match=r"its output has shape \(7,\) for an image, but the data has 10 classes"):
+        prepared(keras.layers.Dense(7))
+
+
+def test_a_constraint_that_nothing_keeps_is_refused():
+    with pytest.raises(InputError, match="size_kb"):
+        prepared(constraints={"size_kb": 0.01})
+
+
+def test_regression_targets_set_the_outputs(digits, tmp_path):
+    images = np.zeros((60, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "targets.npz", x_train=images, y_train=np.random.default_rng(0).normal(size=(60, 3)))
+    parts = prepared(
+        data={"dataset": "npz", "path": str(tmp_path / "targets.npz")},
+        head={"class": "regression"},
+        objectives={"mae": {"reference": 1.0}, "size": {"reference": 8}},
+    )
+    assert parts.problem.space.decode(parts.problem.space.seed).head[-1].out_channels == 3
+
+
+def test_what_identifies_a_run_is_content(digits):
+    meta = digits.meta(threads=2)
+    assert json.loads(json.dumps(meta)) == meta
+    identity = meta["identity"]
+    assert identity["space"]["family"] == "mobilenetv2"
+    assert "workers" not in identity
+    same = dataclasses.replace(digits, experiment=experiments.parse({**DOCUMENT, "workers": 4}))
+    assert same.meta(1)["identity"] == identity
+    train = dataclasses.replace(digits.dataset.train, images=digits.dataset.train.images.copy())
+    train.images[0, 0, 0] ^= 1
+    other = dataclasses.replace(digits, dataset=dataclasses.replace(digits.dataset, train=train))
+    assert other.meta(1)["identity"]["data"]["fingerprint"] != identity["data"]["fingerprint"]
+
+
+def test_the_resolved_experiment_can_be_run_again(digits):
+    resolved = digits.meta(threads=2)["experiment"]
+    assert experiments.parse(resolved).model_dump() == {**digits.experiment.model_dump(), "space": resolved["space"]}

@@ -1,0 +1,91 @@
+import csv
+import dataclasses
+
+import pytest
+
+from bompnas.candidate import State
+from bompnas.trials import views
+from bompnas.trials.record import Final
+
+
+@pytest.fixture
+def read(tmp_path, new_record, problem):
+    """Writes the views and reads one: its columns and rows."""
+
+    def rows(name):
+        views.write(tmp_path, new_record, problem.objectives)
+        with (tmp_path / name).open(newline="") as file:
+            reader = csv.DictReader(file)
+            return reader.fieldnames, list(reader)
+
+    return rows
+
+
+@pytest.fixture
+def make_completed(make_candidate):
+    def make(accuracy, **changes):
+        return make_candidate(
+            state=State.COMPLETED, metrics={"val_accuracy": accuracy}, score=accuracy, seconds={"train": 0.5}, **changes
+        )
+
+    return make
+
+
+def test_candidates_in_every_state_have_a_row_under_the_same_columns(new_record, make_candidate, make_completed, read):
+    pending = make_candidate()
+    new_record.add(
+        [pending, make_completed(0.1 + 0.2), make_candidate(state=State.FAILED, error="Diverged: nan, at once")]
+    )
+    columns, rows = read("candidates.csv")
+    genes, costs = list(pending.genotype), list(pending.cost)
+    assert columns == ["id", "trial", "state", *genes, *costs, "val_accuracy", "score", "seconds_train", "error"]
+    assert [row["state"] for row in rows] == ["pending", "completed", "failed"]
+    assert rows[0]["val_accuracy"] == rows[0]["score"] == ""
+    assert float(rows[1]["val_accuracy"]) == 0.1 + 0.2
+    assert rows[2]["error"] == "Diverged: nan, at once"
+    assert {gene: float(rows[1][gene]) for gene in genes} == dict(new_record.candidates[1].genotype)
+
+
+def test_before_the_end_there_are_headings_alone(read):
+    assert read("candidates.csv") == (["id", "trial", "state"], [])
+    columns, rows = read("pareto.csv")
+    promised = "id val_accuracy test_accuracy size_bits size_kb size_without_scales_bits macs params score"
+    assert columns[:9] == promised.split()
+    assert rows == []
+
+
+def test_the_front_is_listed_by_size_with_final_and_searched_values(new_record, make_completed, read):
+    first, second = make_completed(0.6), make_completed(0.7)
+    lost = dataclasses.replace(make_completed(0.5), cost={**second.cost, "size_bits": 10**9})
+    failed = make_completed(0.4)
+    new_record.add([first, second, lost, failed])
+    finals = [
+        Final(id, {"val_accuracy": value, "test_accuracy": value - 0.01}, {}, 2 * value, f"models/{id}.keras")
+        for id, value in [(1, 0.8), (2, 0.9), (3, 0.7)]
+    ]
+    new_record.finish_finals("final 1", [*finals, Final(4, {}, {}, None, None, "killed")])
+    columns, rows = read("pareto.csv")
+    sizes = [int(row["size_bits"]) for row in rows]
+    assert sizes == sorted(sizes)
+    by_id = {row["id"]: row for row in rows}
+    assert set(by_id) == {"1", "2", "3"}
+    assert by_id["1"]["val_accuracy"] == "0.8"
+    assert by_id["1"]["search_val_accuracy"] == "0.6"
+    assert by_id["2"]["score"] == "1.8"
+    assert by_id["2"]["search_score"] == "0.7"
+    assert (by_id["2"]["pareto"], by_id["3"]["pareto"]) == ("True", "False")
+    assert by_id["3"]["model"] == "models/3.keras"
+    assert by_id["1"]["stem.bits"] == str(first.genotype["stem.bits"])
+    assert columns[-1] == "model"
+
+
+def test_finally_trained_candidates_carry_the_final_values(new_record, make_completed):
+    new_record.add([make_completed(0.6), make_completed(0.7)])
+    new_record.finish_finals("final 1", [Final(2, {"val_accuracy": 0.9}, {"train": 3.0}, 2.5, "models/2.keras")])
+    (trained,) = views.finally_trained(new_record)
+    assert (trained.id, trained.metrics, trained.score, trained.seconds) == (
+        2,
+        {"val_accuracy": 0.9},
+        2.5,
+        {"train": 3.0},
+    )
