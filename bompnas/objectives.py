@@ -2,8 +2,8 @@
 
 score = sum over maximized objectives of value / reference + sum over minimized ones of reference / transform(value)
 
-With accuracy as a fraction, its reference 0.8, and the size in bits through log10 with reference 8 this is eq. (1) of the
-paper; its published networks score 2.49 to 2.61.
+With accuracy as a fraction, its reference 0.8, and the size in bits through log10 with reference 8 this is eq. (1) of
+the paper; its published networks score 2.49 to 2.61.
 """
 
 import dataclasses

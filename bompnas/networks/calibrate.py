@@ -56,7 +56,6 @@ def exponent(values: np.ndarray, bits: int, signed: bool, cover: bool = False) -
     return min((covering - shrink for shrink in range(8)), key=error)
 
 
-
 class _Subsample(keras.layers.Layer):
     """Every `stride`-th value of a flattened batch."""
 

@@ -60,9 +60,9 @@ def _unit(layer: Layer, values):
         values = keras.layers.DepthwiseConv2D(depthwise_initializer="he_normal", **common)(values)
     else:
         values = keras.layers.Conv2D(layer.out_channels, kernel_initializer="he_normal", **common)(values)
-    values = keras.layers.BatchNormalization(
-        momentum=BATCH_NORMALIZATION_MOMENTUM, name=f"{layer.name}_normalization"
-    )(values)
+    values = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM, name=f"{layer.name}_normalization")(
+        values
+    )
     if layer.activation == "relu6":
         values = keras.layers.ReLU(max_value=6.0, name=f"{layer.name}_relu")(values)
     return values

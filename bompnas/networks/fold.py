@@ -5,6 +5,7 @@ import numpy as np
 
 from bompnas.networks import graph
 
+
 def foldable(model: keras.Model) -> dict[str, str]:
     """Layers that can absorb the batch normalization behind them: name of the layer -> name of the normalization."""
     pairs = {}
@@ -23,8 +24,8 @@ def fold(model: keras.Model) -> keras.Model:
         model: A trained functional model.
 
     Returns:
-        A new model with the same layer names; every layer that absorbed a normalization has a bias, and an activation inside
-        a quantizable layer has become a layer of its own, `<name>_activation`.
+        A new model with the same layer names; every layer that absorbed a normalization has a bias, and an activation
+        inside a quantizable layer has become a layer of its own, `<name>_activation`.
     """
     pairs = foldable(model)
     absorbed = set(pairs.values())

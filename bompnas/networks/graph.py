@@ -6,7 +6,6 @@ import keras
 
 from bompnas.errors import InputError
 
-
 QUANTIZABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
@@ -24,8 +23,8 @@ def sources(operation) -> list:
     calls = len(operation._inbound_nodes)
     if calls != 1:
         raise InputError(
-            f"layer {operation.name!r} is called {calls} times; a layer to be quantized must be called once: create one "
-            "layer for each call"
+            f"layer {operation.name!r} is called {calls} times; a layer to be quantized must be called once: create "
+            "one layer for each call"
         )
     tensors = keras.tree.flatten(operation.input)
     return [tensor._keras_history.operation for tensor in tensors]

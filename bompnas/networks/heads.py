@@ -1,8 +1,9 @@
 """Heads: what turns features into the task's output.
 
-A head is given as `classification`, `regression`, or the user's own: an AutoKeras-style object with `build(hp, inputs)`, `loss`
-and `metrics`, or a plain callable from Keras tensor to Keras tensor (a function, a layer, a model), by import path
-(`my_package.heads:MyHead`) or as an object. Layers of a head that are Dense or Conv are quantized with the policy's dense bits.
+A head is given as `classification`, `regression`, or the user's own: an AutoKeras-style object with `build(hp,
+inputs)`, `loss` and `metrics`, or a plain callable from Keras tensor to Keras tensor (a function, a layer, a model), by
+import path (`my_package.heads:MyHead`) or as an object. Layers of a head that are Dense or Conv are quantized with the
+policy's dense bits.
 
 An import path runs the user's own code: name only modules that you trust.
 """
@@ -102,8 +103,8 @@ def from_object(given: Any, *, features: str = "pooled", loss: Any = None) -> He
         apply, metrics = given, getattr(given, "metrics", None) or ()
     else:
         raise InputError(
-            f"head: found {type(given).__name__}, expected an object with build(hp, inputs) or a callable that takes and "
-            "returns a Keras tensor"
+            f"head: found {type(given).__name__}, expected an object with build(hp, inputs) or a callable that takes "
+            "and returns a Keras tensor"
         )
     return Head(apply, loss, tuple(metrics), _task(loss), features)
 
@@ -112,8 +113,8 @@ def attach(head: Head, inputs, features) -> keras.Model:
     """The model from `inputs` to the head's output on `features`.
 
     Args:
-        head: The head; its layers are made or copied afresh, nested models are dissolved, and all get names `head_<kind>`
-            that do not depend on how many layers the process has made before.
+        head: The head; its layers are made or copied afresh, nested models are dissolved, and all get names
+            `head_<kind>` that do not depend on how many layers the process has made before.
         inputs: Keras tensor that the backbone begins with.
         features: Keras tensor that the backbone ends with.
 
@@ -209,7 +210,13 @@ def _names(operations: list) -> dict[str, str]:
 
 
 def _describe(layer: keras.layers.Layer, bias: bool) -> Layer:
-    common = {"name": layer.name, "weight_bits": FLOAT_BITS, "activation_bits": 8, "activation": "linear", "group": HEAD}
+    common = {
+        "name": layer.name,
+        "weight_bits": FLOAT_BITS,
+        "activation_bits": 8,
+        "activation": "linear",
+        "group": HEAD,
+    }
     if type(layer) is keras.layers.Dense:
         size = layer.output.shape[1] if len(layer.output.shape) == 4 else 1
         channels = {"in_channels": layer.kernel.shape[0], "out_channels": layer.units}
@@ -220,8 +227,8 @@ def _describe(layer: keras.layers.Layer, bias: bool) -> Layer:
         height, width = layer.kernel_size
         if height != width or getattr(layer, "groups", 1) != 1 or getattr(layer, "depth_multiplier", 1) != 1:
             raise InputError(
-                f"head: layer {layer.name!r} has kernel {layer.kernel_size}, groups {getattr(layer, 'groups', 1)}; a head's "
-                "convolutions need square kernels, groups=1 and depth_multiplier=1"
+                f"head: layer {layer.name!r} has kernel {layer.kernel_size}, groups {getattr(layer, 'groups', 1)}; "
+                "a head's convolutions need square kernels, groups=1 and depth_multiplier=1"
             )
         return Layer(
             kind="depthwise" if depthwise else "conv",

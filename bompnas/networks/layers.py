@@ -1,12 +1,12 @@
 """QKeras layers that train on fake-quantized values and infer with integers.
 
-Training (QAFT) computes conv(x, K * step) + bias and quantizes the result, with straight-through gradients. Inference computes
-what an integer kernel computes: the accumulator conv(x / input scale, K) is an exact integer, the INT32 bias is added, the sum
-is multiplied by one float32 factor, rounded and clamped. So Keras, an integer emulator and LiteRT agree bit for bit; taking
-conv(x, K * step) instead misses the integers' rounding at about one output in 10^5.
+Training (QAFT) computes conv(x, K * step) + bias and quantizes the result, with straight-through gradients. Inference
+computes what an integer kernel computes: the accumulator conv(x / input scale, K) is an exact integer, the INT32 bias
+is added, the sum is multiplied by one float32 factor, rounded and clamped. So Keras, an integer emulator and LiteRT
+agree bit for bit; taking conv(x, K * step) instead misses the integers' rounding at about one output in 10^5.
 
-An accumulator is exact in float32 below 2^24. Where the worst case of a layer lies above, its integers are split into digits
-of a smaller base, each digit's convolution is exact, and the digits are summed in int32.
+An accumulator is exact in float32 below 2^24. Where the worst case of a layer lies above, its integers are split into
+digits of a smaller base, each digit's convolution is exact, and the digits are summed in int32.
 """
 
 import math
@@ -26,8 +26,8 @@ LARGEST_BIAS = 2**22
 class IntegerInference:
     """What the three quantized layers share: steps, integer biases and the two ways to compute.
 
-    The layer's kernel holds float weights; `activation` is the quantizer of its output and `input_exponent` the log2 of its
-    input's scale.
+    The layer's kernel holds float weights; `activation` is the quantizer of its output and `input_exponent` the log2 of
+    its input's scale.
     """
 
     input_exponent: int
@@ -40,8 +40,8 @@ class IntegerInference:
     def step(self):
         """Step of each output channel, shape (out_channels,).
 
-        A channel whose weights are tiny against its bias gets a larger step than its weights ask for, so that the bias stays
-        a small integer; its weights hardly matter then.
+        A channel whose weights are tiny against its bias gets a larger step than its weights ask for, so that the bias
+        stays a small integer; its weights hardly matter then.
         """
         step = ops.reshape(self.weight_quantizer.step(self._weights()), (-1,))
         if self.use_bias:
@@ -214,7 +214,9 @@ class QuantizedAdd(_Quantized):
 
 @keras.saving.register_keras_serializable("bompnas")
 class QuantizedGlobalAveragePooling2D(_Quantized):
-    """Global average of a map, shape (batch, channels): integer sum, one float32 factor, round half to even (LiteRT's MEAN).
+    """Global average of a map, shape (batch, channels).
+
+    The integer sum times one float32 factor, rounded half to even, as LiteRT's MEAN.
 
     Args:
         activation: Quantizer of the output.

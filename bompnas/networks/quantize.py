@@ -1,9 +1,9 @@
 """Folded float model + policy -> QKeras model with integer inference.
 
-Works on any functional model of the supported layers: those that a `Network` builds, and a user's head behind them. A tensor is
-either on a known power-of-two grid or not; Conv, Dense, Add and average pooling put their output on one, reshaping and max
-pooling keep it, everything else (a softmax, a layer normalization) leaves it and computes in float. A Conv or Dense that meets a
-tensor off the grid gets a quantizer in front.
+Works on any functional model of the supported layers: those that a `Network` builds, and a user's head behind them. A
+tensor is either on a known power-of-two grid or not; Conv, Dense, Add and average pooling put their output on one,
+reshaping and max pooling keep it, everything else (a softmax, a layer normalization) leaves it and computes in float. A
+Conv or Dense that meets a tensor off the grid gets a quantizer in front.
 """
 
 import dataclasses
@@ -65,7 +65,9 @@ class Policy:
     def of(cls, network: Network) -> "Policy":
         """The policy of a network; layers of the head without a name of their own get the head's bits."""
         layers = {layer.name: LayerBits(layer.weight_bits, layer.activation_bits) for layer in network.layers}
-        quantized_head = [layers[layer.name] for layer in network.layers if layer.group == HEAD and layer.kind != "float"]
+        quantized_head = [
+            layers[layer.name] for layer in network.layers if layer.group == HEAD and layer.kind != "float"
+        ]
         return cls(layers, quantized_head[-1] if quantized_head else LayerBits(8, 8))
 
     def __getitem__(self, name: str) -> LayerBits:

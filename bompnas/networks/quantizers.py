@@ -1,8 +1,8 @@
 """Quantizers: symmetric per-channel weights, power-of-two per-tensor activations.
 
-Both are QKeras quantizers: callable on a tensor, serializable, and usable as `kernel_quantizer` and `activation` of QKeras
-layers. QKeras' own `quantized_bits` is not used because its depthwise scale axis is lost on reload and its level count follows
-from the bits alone.
+Both are QKeras quantizers: callable on a tensor, serializable, and usable as `kernel_quantizer` and `activation` of
+QKeras layers. QKeras' own `quantized_bits` is not used because its depthwise scale axis is lost on reload and its level
+count follows from the bits alone.
 """
 
 import keras
@@ -69,8 +69,8 @@ class WeightQuantizer(BaseQuantizer):
 class ActivationQuantizer(BaseQuantizer):
     """Activations per tensor on a power-of-two grid.
 
-    Values are integers in [low, high] times 2^exponent: [-2^(bits-1), 2^(bits-1) - 1] if signed, else [0, 2^bits - 1]. An
-    upper clip of the value (ReLU6) lowers `high` where it lies on the grid below it.
+    Values are integers in [low, high] times 2^exponent: [-2^(bits-1), 2^(bits-1) - 1] if signed, else [0, 2^bits - 1].
+    An upper clip of the value (ReLU6) lowers `high` where it lies on the grid below it.
 
     Args:
         bits: Width of a value, 2 to 8.

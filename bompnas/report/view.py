@@ -8,7 +8,7 @@ from typing import Any
 
 from bompnas import pareto
 from bompnas.candidate import Candidate, State
-from bompnas.experiment_sections import ObjectiveSettings
+from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.objectives import Constraint, Objective
 from bompnas.report.quantities import Quantity, quantity
 from bompnas.trials.folder import RECORD

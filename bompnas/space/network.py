@@ -1,7 +1,8 @@
 """A network as plain data: every layer resolved, nothing left to choose, no Keras.
 
-A `Network` is what a genotype decodes to, what a cost model prices, what `bompnas.networks` builds in Keras and what the
-record stores. It is a flat list of the layers that hold weights; what stands between them follows from their fields:
+A `Network` is what a genotype decodes to, what a cost model prices, what `bompnas.networks` builds in Keras and what
+the record stores. It is a flat list of the layers that hold weights; what stands between them follows from their
+fields:
 
 * after every conv and depthwise layer comes batch normalization, then `activation`;
 * a layer with a `residual` has the output of the named layer added to its own;

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bompnas.errors import InputError
-from bompnas.experiment_sections import DataSettings, check_share
+from bompnas.experiment.sections import DataSettings, check_share
 from bompnas.training import arrays, sources
 
 Task = Literal["classification", "regression"]

@@ -1,7 +1,7 @@
 """Training and evaluation: one trace, one batch shape, a whole epoch inside the graph.
 
-TensorFlow only: the epoch is a `tf.function` around the step. Keras' own `fit` traces the step twice, and again for a ragged
-last batch; for networks of this size and epochs this short, tracing is most of a trial.
+TensorFlow only: the epoch is a `tf.function` around the step. Keras' own `fit` traces the step twice, and again for a
+ragged last batch; for networks of this size and epochs this short, tracing is most of a trial.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from bompnas.training import augment
 from bompnas.training.loss import Criterion
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """The training loss is not finite any more."""
 
 
@@ -30,7 +30,7 @@ class Phase:
         batch_size: Images a step.
         optimizer: `adam`, or `sgd` (momentum 0.9, Nesterov).
         weight_decay: Decoupled decay of kernels [per step, times the learning rate].
-        augmentation: `none` or `standard`.
+        augmentation: `none`, `shift` or `standard` (`bompnas.training.augment`).
     """
 
     epochs: int
@@ -39,7 +39,7 @@ class Phase:
     batch_size: int = 64
     optimizer: str = "adam"
     weight_decay: float = 0.0
-    augmentation: str = "none"
+    augmentation: str = augment.NONE
 
 
 def train(
@@ -66,7 +66,7 @@ def train(
         The mean training loss of each epoch.
 
     Raises:
-        Diverged: A loss is not finite.
+        DivergedError: A loss is not finite.
     """
     if phase.epochs == 0:
         return []
@@ -79,10 +79,10 @@ def train(
     for epoch in range(phase.epochs):
         generator = np.random.default_rng([seed, epoch])
         order = generator.permutation(len(images))[: steps * batch_size].reshape(steps, batch_size)
-        shown = augment.standard(images, generator) if phase.augmentation == "standard" else images
+        shown = augment.augmented(images, phase.augmentation, generator)
         loss = float(run_epoch(tf.constant(shown), tf.constant(labels), tf.constant(order)))
         if not np.isfinite(loss):
-            raise Diverged(f"the training loss became {loss} in epoch {epoch + 1}; a lower learning rate may help")
+            raise DivergedError(f"the training loss became {loss} in epoch {epoch + 1}; a lower learning rate may help")
         losses.append(loss)
         progress(epoch + 1, loss)
     return losses

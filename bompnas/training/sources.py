@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bompnas.errors import InputError
-from bompnas.experiment_sections import DataSettings
+from bompnas.experiment.sections import DataSettings
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DATA_FOLDER = "BOMPNAS_DATA"

@@ -128,7 +128,9 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
         InputError: Something is missing, or does not fit the rest.
     """
     settings = experiment.head
-    source = HeadSource(settings.class_ if head is None else head, 1, settings.arguments, settings.features)
+    source = HeadSource(
+        settings.class_ if head is None else head, 1, settings.arguments, settings.features, settings.loss
+    )
     task = source.head().task
     space = loader.load(experiment.space_file, bits=experiment.quantization.bits)
     if dataset is None:

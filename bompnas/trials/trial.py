@@ -1,7 +1,7 @@
 """The trial: one float training, and what follows from it for each policy.
 
-BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the policy (3), fine-tune quantization-aware (4),
-evaluate (5). Final training (7) is the same with more epochs, the test part and the models saved.
+BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the policy (3), fine-tune quantization-aware
+(4), evaluate (5). Final training (7) is the same with more epochs, the test part and the models saved.
 """
 
 import contextlib
@@ -88,7 +88,7 @@ def run_trial(task: TrialTask) -> TrialResult:
     Seeds Keras' global generators, from which layers draw their weights.
 
     Raises:
-        Diverged: The float training's loss is not finite; there is nothing to quantize then.
+        DivergedError: The float training's loss is not finite; there is nothing to quantize then.
     """
     keras.backend.clear_session()
     gc.collect()

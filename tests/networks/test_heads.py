@@ -107,7 +107,9 @@ def test_nested_functional_model(network):
 
 
 def test_operations_of_keras_on_tensors(network):
-    head = HeadSource(lambda features: keras.ops.softmax(keras.layers.Dense(12)(keras.ops.tanh(features))[:, :10])).head()
+    head = HeadSource(
+        lambda features: keras.ops.softmax(keras.layers.Dense(12)(keras.ops.tanh(features))[:, :10])
+    ).head()
     model = float_model.build(network, head)
     assert fold.fold(model).output.shape == (None, 10)
     assert heads.layers(head, (32,))[0].weights == 32 * 12

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as npst
 from sklearn.datasets import load_digits
 
 from bompnas.errors import InputError
-from bompnas.experiment_sections import DataSettings
+from bompnas.experiment.sections import DataSettings
 from bompnas.training import data
 
 SIZE, CHANNELS, CLASSES = 4, 3, 3

@@ -4,7 +4,7 @@ import pytest
 
 from bompnas.networks.heads import HeadSource
 from bompnas.training import loop
-from bompnas.training.loop import Diverged, Phase
+from bompnas.training.loop import DivergedError, Phase
 from bompnas.training.loss import Criterion
 
 
@@ -79,7 +79,7 @@ def test_prediction_does_not_depend_on_the_batch_size(data):
 
 def test_divergence_is_an_error(data):
     model, criterion = make()
-    with pytest.raises(Diverged, match="epoch"):
+    with pytest.raises(DivergedError, match="epoch"):
         loop.train(model, criterion, *data, Phase(200, 1e30, optimizer="sgd"), 0)
 
 

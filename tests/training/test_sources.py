@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bompnas.errors import InputError
-from bompnas.experiment_sections import DataSettings
+from bompnas.experiment.sections import DataSettings
 from bompnas.training import data, sources
 
 SIZE = 4

@@ -8,7 +8,7 @@ from bompnas.networks.heads import HeadSource
 from bompnas.space import loader
 from bompnas.space.head import DenseHead
 from bompnas.training import loop
-from bompnas.training.loop import Diverged, Phase
+from bompnas.training.loop import DivergedError, Phase
 from bompnas.trials import trial
 from bompnas.trials.trial import TrialTask, run_trial
 
@@ -88,7 +88,7 @@ def test_fine_tuning_recovers_accuracy_at_four_bits(task, network):
 
 
 def test_a_diverging_training_raises(task):
-    with pytest.raises(Diverged):
+    with pytest.raises(DivergedError):
         run_trial(dataclasses.replace(task, early=Phase(3, 1e30, optimizer="sgd")))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from bompnas import experiment_file
 from bompnas.errors import InputError
+from bompnas.experiment import files
 
 
 @pytest.fixture
@@ -11,31 +11,31 @@ def places(tmp_path, monkeypatch):
         (tmp_path / name / "experiments").mkdir(parents=True)
         (tmp_path / name / "experiments" / "digits.yaml").touch()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(experiment_file, "_PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path / "package")
     return tmp_path
 
 
 def test_the_folder_comes_before_the_working_directory_before_the_package(places):
     for name in ("mine", "work", "package"):
         file = places / name / "experiments" / "digits.yaml"
-        assert experiment_file.find("experiments/digits.yaml", places / "mine") == file
+        assert files.find("experiments/digits.yaml", places / "mine") == file
         file.unlink()
     with pytest.raises(InputError, match=r"^experiments/digits\.yaml does not exist; looked for .*mine.* and .*work"):
-        experiment_file.find("experiments/digits.yaml", places / "mine")
+        files.find("experiments/digits.yaml", places / "mine")
 
 
 def test_a_shipped_experiment_copied_elsewhere_finds_its_space(places):
     (places / "package" / "search_spaces").mkdir()
     space = places / "package" / "search_spaces" / "digits.yaml"
     space.touch()
-    assert experiment_file.find("../search_spaces/digits.yaml", places / "mine") == space
+    assert files.find("../search_spaces/digits.yaml", places / "mine") == space
 
 
 @pytest.mark.parametrize("path", ["elsewhere/experiments/digits.yaml", "/experiments/digits.yaml", "digits.yaml"])
 def test_nothing_else_is_taken_from_the_package(places, path):
     (places / "package" / "digits.yaml").touch()
     with pytest.raises(InputError, match="does not exist"):
-        experiment_file.find(path)
+        files.find(path)
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_files_that_are_no_mapping(tmp_path, content, message):
     file = tmp_path / "mine.yaml"
     file.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        experiment_file.read(file, "mine.yaml")
+        files.read(file, "mine.yaml")
 
 
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(InputError, match=r"^here cannot be read: Is a directory$"):
-        experiment_file.read(tmp_path, "here")
+        files.read(tmp_path, "here")
 
 
 def test_override_leaves_the_document_alone():
     document = {"a": {"b": 1}, "empty": None}
-    changed, origins = experiment_file.override(document, ["a.b=[2, x]", "empty.c=true", "new.d.e=0.5", "a.b=3"])
+    changed, origins = files.override(document, ["a.b=[2, x]", "empty.c=true", "new.d.e=0.5", "a.b=3"])
     assert changed == {"a": {"b": 3}, "empty": {"c": True}, "new": {"d": {"e": 0.5}}}
     assert document == {"a": {"b": 1}, "empty": None}
     assert origins == {
@@ -90,5 +90,5 @@ def test_override_leaves_the_document_alone():
 )
 def test_overrides_that_cannot_be_read(override, message):
     with pytest.raises(InputError) as caught:
-        experiment_file.override({"a": {"b": 1}}, [override])
+        files.override({"a": {"b": 1}}, [override])
     assert str(caught.value).startswith(message)

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bompnas.errors import InputError
-from bompnas.experiment import CONSTRAINABLE, Experiment, load, parse
+from bompnas.experiment import Experiment, load, parse
+from bompnas.experiment.schema import CONSTRAINABLE
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint, Objective
 from bompnas.space.network import Network
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ABLATIONS = {
     "_ptq": {"mode": "ptq", "bits": None, "final": "ptq"},
     "_ptq8": {"mode": "ptq", "bits": 8, "final": "ptq"},

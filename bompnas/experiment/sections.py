@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
-from bompnas import experiment_file
 from bompnas.errors import InputError
-from bompnas.experiment_errors import describe, unknown
+from bompnas.experiment import files
+from bompnas.experiment.errors import describe, unknown
 from bompnas.objectives import Objective
 
 
@@ -83,7 +83,7 @@ class DataSettings(LocatedSettings):
     @property
     def file(self) -> Path | None:
         """The absolute path of the file or folder, or None where none is given."""
-        return None if self.path is None else experiment_file.find(self.path, self._directory)
+        return None if self.path is None else files.find(self.path, self._directory)
 
     @pydantic.field_validator("path")
     @classmethod
@@ -96,7 +96,7 @@ class DataSettings(LocatedSettings):
             return None
         if dataset == "digits":
             raise ValueError("dataset digits comes with scikit-learn and has no path; remove it, or use dataset npz")
-        found = experiment_file.find(path, info.context)
+        found = files.find(path, info.context)
         if dataset == "folder" and not found.is_dir():
             raise ValueError(f"expected a folder with one subfolder per class; {path} is a file")
         if dataset in ("npz", "cifar10", "cifar100") and not found.is_file():
@@ -131,7 +131,7 @@ class TrainingSettings(Settings):
     qaft_learning_rate: Positive = 0.0003
     schedule: Schedule = "constant"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    augmentation: Literal["none", "standard"] = "none"
+    augmentation: Literal["none", "shift", "standard"] = "none"
 
 
 class FinalSettings(Settings):
@@ -225,6 +225,7 @@ class HeadSettings(Settings):
         class_: `classification`, `regression` or an import path `module:name`; the key in a file is `class`.
         arguments: Keyword arguments of the class.
         features: Whether the head gets the pooled features or the feature map.
+        loss: Name of a Keras loss, in place of the head's own.
     """
 
     model_config = pydantic.ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
@@ -232,6 +233,7 @@ class HeadSettings(Settings):
     class_: Annotated[str, AfterValidator(_head_class)] = Field("classification", alias="class")
     arguments: dict[str, Any] = Field(default={})
     features: Literal["pooled", "map"] = "pooled"
+    loss: str | None = None
 
     @pydantic.field_validator("arguments")
     @classmethod

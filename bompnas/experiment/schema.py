@@ -12,10 +12,10 @@ from typing import Annotated, Any, Self
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo
 
-from bompnas import experiment_file
 from bompnas.errors import InputError
-from bompnas.experiment_errors import NestedSettingsError, describe, explain, unknown
-from bompnas.experiment_sections import (
+from bompnas.experiment import files
+from bompnas.experiment.errors import NestedSettingsError, describe, explain, unknown
+from bompnas.experiment.sections import (
     COSTS,
     MEASURED,
     METRICS,
@@ -44,7 +44,7 @@ def _name(value: str) -> str:
 
 
 def _existing_file(value: str, info: ValidationInfo) -> str:
-    experiment_file.find(value, info.context)
+    files.find(value, info.context)
     return value
 
 
@@ -124,7 +124,7 @@ class Experiment(LocatedSettings):
     @property
     def space_file(self) -> Path:
         """The absolute path of the search-space file."""
-        return experiment_file.find(self.space, self._directory)
+        return files.find(self.space, self._directory)
 
     def objective_list(self) -> tuple[Objective, ...]:
         """The objectives that score a trial; in mode `none` those of the 32-bit float network."""
@@ -172,8 +172,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
         InputError: No such file, no YAML, or no experiment: one line per problem with file, key, what was found and
             what is expected.
     """
-    file = experiment_file.find(path)
-    return parse(experiment_file.read(file, str(path)), overrides, place=str(path), directory=file.parent)
+    file = files.find(path)
+    return parse(files.read(file, str(path)), overrides, place=str(path), directory=file.parent)
 
 
 def parse(
@@ -193,7 +193,7 @@ def parse(
     Raises:
         InputError: One line per problem.
     """
-    document, origins = experiment_file.override(document, overrides)
+    document, origins = files.override(document, overrides)
     try:
         return Experiment.model_validate(document, context=directory or Path.cwd())
     except pydantic.ValidationError as error:

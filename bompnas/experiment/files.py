@@ -9,7 +9,7 @@ import yaml
 
 from bompnas.errors import InputError
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _SHIPPED = ("experiments", "search_spaces")
 
 
