@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -85,8 +86,10 @@ def page(folder: Path) -> list[str]:
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(shown(row[column]) for column in COLUMNS) + " |" for row in front),
         "",
-        f"{len(candidates)} candidates, {sum(row['state'] == 'failed' for row in candidates)} failed; worker seconds of the "
-        "trials: " + ", ".join(f"{phase.removeprefix('seconds_')} {value:.0f}" for phase, value in spent.items()) + ".",
+        f"{len(candidates)} candidates, {sum(row['state'] == 'failed' for row in candidates)} failed. "
+        "Worker seconds of the trials: "
+        + ", ".join(f"{phase.removeprefix('seconds_')} {value:.0f}" for phase, value in spent.items())
+        + ".",
     ]
 
 
@@ -103,15 +106,11 @@ def shown(text: str) -> str:
 
 def machine() -> str:
     """Processor, cores and versions."""
-    import importlib.metadata as metadata
-
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     packages = ", ".join(f"{package} {metadata.version(package)}" for package in ("tensorflow", "keras", "qkeras-v3"))
     return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}, {packages}"
 
