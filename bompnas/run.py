@@ -11,7 +11,6 @@ import os
 import signal
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,13 +87,13 @@ def run(
     console = Console()
     with contextlib.ExitStack() as stack:
         stack.enter_context(console_logging(console))
-        prepared = setup.prepare(experiment, head, data)
-        arrays = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bompnas-")))
-        trial.save_arrays(setup.parts(prepared.dataset), arrays)
         threads = _threads(path, experiment.workers, overwrite)
         executor = stack.enter_context(executors.local(trial.run_trial, experiment.workers, threads))
+        prepared = setup.prepare(experiment, head, data)
         executor.check(prepared.head)
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
+        arrays = stack.enter_context(folder.scratch())
+        trial.save_arrays(setup.parts(prepared.dataset), arrays)
         session = _Session(prepared, record, executor, arrays, path, console)
         session.redraw()
         session.search()

@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -236,14 +236,19 @@ def _start_worker(environment: dict[str, str]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, environment), name="bompnas-worker", daemon=True)
-    process.start()
+    # The worker inherits the mask: Ctrl-C reaches the whole process group, but the driver alone decides.
+    resource_tracker.ensure_running()  # starting it later would lift the mask
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     theirs.close()  # the worker holds the only other end, so that its death is the end of the stream
     return _Worker(process, ours)
 
 
 def _work(driver: connection.Connection, environment: dict[str, str]) -> None:
     """A worker's life: load a task, run it, send its result, until the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     threading.Thread(target=_end_with_driver, daemon=True).start()
     _prepare_tensorflow({"TF_FORCE_GPU_ALLOW_GROWTH": "true", **environment})  # workers may share a GPU
     while True:

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bompnas.trials.record import Record, create
 
 RECORD = "run.db"
 _LOCK = "run.lock"
+_SCRATCH = "bompnas-"
 _BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
 _WRITTEN = "experiment.yaml", "candidates.csv", "pareto.csv", "report.html", "run.log", "models", "figures"
 _SHOWN_DIFFERENCES = 8
@@ -54,6 +56,17 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
             _refuse_changed(path, record.meta["identity"], meta["identity"])
             _write_experiment(path, record.meta)
             yield record
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary directory, removed at the end; those that killed runs have left behind are removed first."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/{_LOCK}"):
+        with contextlib.suppress(OSError), leftover.open("a") as file:  # another user's, or one still in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as directory, _locked(Path(directory)):
+        yield Path(directory)
 
 
 def write_atomically(path: Path, text: str) -> None:

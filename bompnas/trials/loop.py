@@ -37,17 +37,19 @@ def search(settings: TrialSettings, run: Run) -> None:
     proposer = settings.proposer()
     pending = [candidate for candidate in run.record.candidates if candidate.state is State.PENDING]
     interrupted = [tuple(trial) for _, trial in itertools.groupby(pending, key=lambda candidate: candidate.trial)]
+    proposed = len(run.record.proposals)
     exhausted = False
     while True:
         while run.busy < run.slots:
             if interrupted:
                 run.start(interrupted.pop(0))
-            elif not exhausted and len(run.record.proposals) < settings.trials:
-                candidate = _propose(proposer, run)
+            elif not exhausted and proposed < settings.trials:
+                candidate = _propose(proposer, run, proposed)
                 if candidate is None:
                     exhausted = True
                     _log.info("space exhausted: every feasible network was tried")
                 else:
+                    proposed += 1
                     run.start((candidate,))
             else:
                 break
@@ -66,12 +68,11 @@ def replay(
     return proposer.propose(problem, completed, pending, seed, stored.index)
 
 
-def _propose(proposer: Proposer, run: Run) -> Candidate | None:
+def _propose(proposer: Proposer, run: Run, index: int) -> Candidate | None:
     """Asks for the next network and records the answer; None when there is no further one."""
     candidates = run.record.candidates
     completed = [candidate for candidate in candidates if candidate.state is not State.PENDING]
     pending = [candidate for candidate in candidates if candidate.state is State.PENDING]
-    index = len(run.record.proposals)
     proposal = proposer.propose(run.problem, completed, pending, run.seed, index)
     if proposal.genotype is None:
         return None

@@ -205,6 +205,31 @@ def test_workers_end_with_a_killed_driver(tasks, tmp_path, environment):
     assert not alive
 
 
+INTERRUPTED = """
+    import os, signal, sys
+    sys.path.insert(0, sys.argv[1])
+    import functions_of_tasks
+    from bompnas.trials.executors import Pool
+
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+        with Pool(functions_of_tasks.double, 1, threads=1) as pool:
+            for number in range(2):
+                pool.submit(number)
+                os.killpg(0, signal.SIGINT)
+                print(pool.next_finished()[1])
+"""
+
+
+def test_ctrl_c_in_the_terminal_reaches_the_driver_alone(tasks, tmp_path, environment):
+    script = tmp_path / "interrupted.py"
+    script.write_text(textwrap.dedent(INTERRUPTED))
+    command = [sys.executable, script, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, start_new_session=True)
+    assert done.stdout.split() == ["interrupted", "0", "interrupted", "2"]
+    assert done.stderr == ""
+
+
 UNGUARDED = """
     import sys
     sys.path.insert(0, sys.argv[1])

@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -164,3 +165,24 @@ def test_an_atomic_write_leaves_the_old_text_or_the_new(tmp_path, monkeypatch):
     monkeypatch.undo()
     folder.write_atomically(path, "new")
     assert contents(tmp_path) == {"pareto.csv": b"new"}
+
+
+def test_scratch_is_removed_at_the_end_and_after_a_kill(tmp_path, monkeypatch, environment):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = """
+        import os, signal
+        from bompnas.trials import folder
+        with folder.scratch() as directory:
+            (directory / "images.npy").write_text("images")
+            print(directory, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)})
+    (killed,) = tmp_path.iterdir()
+    with folder.scratch() as first:
+        assert not killed.exists()
+        with folder.scratch() as second:
+            assert first.is_dir()
+            assert first != second
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bompnas.candidate import State
+from bompnas.search.bayesian import BompSettings
 from bompnas.trials import loop, record
 from bompnas.trials.executors import Failure, InProcess
 from bompnas.trials.record import Record
@@ -223,6 +224,17 @@ KILLED = """
         run = Run(problem, opened, InProcess(trial, 1), tuple, 3, progress, lambda: None)
         loop.search(BompSettings(trials=8, initial=3), run)
 """
+
+
+def test_replay_reproduces_bayesian_proposals(new_record, make_run, fakes, problem):
+    settings = BompSettings(trials=8, initial=4)
+    loop.search(settings, make_run(new_record, Scripted(fakes.trial, slots=2), seed=1))
+    sources = set()
+    for stored in new_record.proposals:
+        proposal = loop.replay(settings.proposer(), problem, new_record.candidates, 1, stored)
+        assert (proposal.genotype, proposal.details) == (stored.genotype, stored.details)
+        sources.add(stored.details["source"])
+    assert sources == {"start", "surrogate"}
 
 
 def test_killed_in_the_fifth_trial_the_search_goes_on_as_if_undisturbed(tmp_path, space_file, environment):
