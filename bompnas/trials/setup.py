@@ -135,6 +135,8 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     space = loader.load(experiment.space_file, bits=experiment.quantization.bits)
     if dataset is None:
         dataset = data.load(experiment.data, space.input_size, space.input_channels, experiment.seed, task)
+    else:
+        _check_fits(dataset, space, task)
     outputs = dataset.classes if dataset.classes is not None else dataset.train.labels.shape[1]
     source = dataclasses.replace(source, outputs=outputs)
     space = _with_head(space, source, outputs)
@@ -146,6 +148,16 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
 def parts(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels by part."""
     return {part: (getattr(dataset, part).images, getattr(dataset, part).labels) for part in PARTS}
+
+
+def _check_fits(dataset: Dataset, space: SearchSpace, task: str) -> None:
+    expected = (space.input_size, space.input_size, space.input_channels)
+    found = dataset.train.images.shape[1:]
+    if found != expected:
+        raise InputError(f"data: images of shape {found} do not fit the search space, which expects {expected}")
+    labels = heads.REGRESSION if dataset.classes is None else heads.CLASSIFICATION
+    if labels != task:
+        raise InputError(f"data: its labels are for {labels}, but the head is for {task}; change one of the two")
 
 
 def _with_head(space: SearchSpace, source: HeadSource, outputs: int) -> SearchSpace:

@@ -8,6 +8,7 @@ import pytest
 from bompnas import experiment as experiments
 from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
+from bompnas.training import data
 from bompnas.trials import setup
 
 DOCUMENT = {
@@ -110,6 +111,23 @@ def test_a_head_from_python_brings_its_layers():
 def test_a_head_with_another_number_of_outputs_is_refused():
     with pytest.raises(InputError, match=r"its output has shape \(7,\) for an image, but the data has 10 classes"):
         prepared(keras.layers.Dense(7))
+
+
+def arrays(size, task):
+    images = np.zeros((60, size, size, 1), np.uint8)
+    return data.from_arrays(images, np.arange(60) % 3, input_size=size, input_channels=1, task=task)
+
+
+@pytest.mark.parametrize(
+    ("size", "task", "message"),
+    [
+        (9, "classification", r"images of shape \(9, 9, 1\) .* expects \(8, 8, 1\)"),
+        (8, "regression", "labels are for regression, but the head is for classification"),
+    ],
+)
+def test_data_from_python_that_does_not_fit_is_refused(size, task, message):
+    with pytest.raises(InputError, match=message):
+        setup.prepare(experiments.parse(DOCUMENT), dataset=arrays(size, task))
 
 
 def test_a_constraint_that_nothing_keeps_is_refused():
