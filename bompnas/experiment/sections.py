@@ -127,9 +127,9 @@ class TrainingSettings(Settings):
     qaft_epochs: Count = 1
     batch_size: Count = 64
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: Positive = 0.003
-    qaft_learning_rate: Positive = 0.0003
-    schedule: Schedule = "constant"
+    learning_rate: Positive = 0.01
+    qaft_learning_rate: Positive = 0.001
+    schedule: Schedule = "cosine"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     augmentation: Literal["none", "shift", "standard"] = "none"
 
@@ -139,8 +139,8 @@ class FinalSettings(Settings):
 
     epochs: Count = 200
     qaft_epochs: Count = 5
-    learning_rate: Positive = 0.003
-    qaft_learning_rate: Positive = 0.0003
+    learning_rate: Positive = 0.01
+    qaft_learning_rate: Positive = 0.001
     schedule: Schedule = "cosine"
 
 
