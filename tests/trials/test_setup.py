@@ -16,7 +16,7 @@ DOCUMENT = {
     "data": {"dataset": "digits"},
     "space": "search_spaces/mobilenetv2_digits.yaml",
     "method": {"name": "random", "trials": 2},
-    "training": {"epochs": 3, "qaft_epochs": 2, "learning_rate": 0.01, "batch_size": 32},
+    "training": {"epochs": 3, "qaft_epochs": 2, "learning_rate": 0.02, "qaft_learning_rate": 0.002, "batch_size": 32},
     "final": {"epochs": 5, "qaft_epochs": 4},
 }
 
@@ -42,8 +42,8 @@ def test_trial_tasks_follow_the_training_settings(digits, tmp_path):
     candidates = candidates_of(digits.problem, 8, 4)
     task = digits.trial_task(candidates, tmp_path)
     assert task.networks == tuple(candidate.network for candidate in candidates)
-    assert (task.early.epochs, task.early.learning_rate, task.early.batch_size) == (3, 0.01, 32)
-    assert (task.qaft.epochs, task.qaft.learning_rate) == (2, 0.0003)
+    assert (task.early.epochs, task.early.learning_rate, task.early.batch_size) == (3, 0.02, 32)
+    assert (task.qaft.epochs, task.qaft.learning_rate) == (2, 0.002)
     assert (task.data, task.test, task.models) == (tmp_path, False, ())
 
 
