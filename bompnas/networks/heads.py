@@ -94,9 +94,7 @@ def from_object(given: Any, *, features: str = "pooled", loss: Any = None) -> He
     """
     loss = loss if loss is not None else getattr(given, "loss", None)
     if isinstance(given, keras.layers.Layer):
-        apply, loss, metrics = given, None if callable(loss) else loss, ()
-        if isinstance(given, keras.Model):
-            apply = given.call
+        apply, loss, metrics = _afresh(given), None if callable(loss) else loss, ()
     elif hasattr(given, "build"):
         apply, metrics = _autokeras_style(given), getattr(given, "metrics", None) or ()
     elif callable(given):
@@ -175,6 +173,17 @@ def _imported(path: str, arguments: Mapping[str, Any]) -> Any:
     if arguments:
         raise InputError(f"head.arguments: found {dict(arguments)}, but {path} is no class and takes none")
     return given
+
+
+def _afresh(given: keras.layers.Layer) -> Callable[[Any], Any]:
+    """Applies a new copy at every call: a layer is bound to the number of features that it was built on."""
+
+    def copy(layer):
+        if isinstance(layer, keras.Sequential):
+            return keras.Sequential([copy(inner) for inner in layer.layers])
+        return graph.changed(layer)
+
+    return lambda features: copy(given)(features)
 
 
 def _autokeras_style(given) -> Callable[[Any], Any]:

@@ -94,8 +94,14 @@ def test_models_and_layers_are_copied_for_every_network(network):
     assert not any(isinstance(layer, keras.Model) for layer in first.layers)
     assert first.get_layer("head_dense_2") is not second.get_layer("head_dense_2")
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
-    single = HeadSource(keras.layers.Dense(10)).head()
-    assert heads.layers(single, (32,))[0].name == "head_dense"
+
+
+@pytest.mark.parametrize("given", [keras.layers.Dense(10), keras.Sequential([keras.layers.Dense(10)])])
+def test_one_layer_object_serves_every_number_of_features(given):
+    head = HeadSource(given).head()
+    for features in (32, 7, 64):
+        (layer,) = heads.layers(head, (features,))
+        assert (layer.name, layer.in_channels) == ("head_dense", features)
 
 
 def test_nested_functional_model(network):
