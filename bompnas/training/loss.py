@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from bompnas.errors import InputError
 from bompnas.networks.heads import CLASSIFICATION, Head
 
 
@@ -19,10 +18,12 @@ class Criterion:
     Attributes:
         head: The head whose loss and metrics are used.
         probabilities: Whether the model ends in a softmax or sigmoid, so that a loss of logits would be wrong.
+        binary: Whether it has a single output, which tells two classes apart.
     """
 
     head: Head
     probabilities: bool
+    binary: bool
 
     @classmethod
     def of(cls, head: Head, model: keras.Model) -> "Criterion":
@@ -30,7 +31,8 @@ class Criterion:
         last = model.outputs[0]._keras_history.operation
         activation = getattr(last, "activation", None)
         ends = (keras.activations.softmax, keras.activations.sigmoid)
-        return cls(head, isinstance(last, keras.layers.Softmax) or activation in ends)
+        probabilities = isinstance(last, keras.layers.Softmax) or activation in ends
+        return cls(head, probabilities, binary=model.outputs[0].shape[-1] == 1)
 
     def loss(self, labels, outputs):
         """Mean loss of a batch, a scalar tensor.
@@ -46,7 +48,7 @@ class Criterion:
         """Loss and metrics over a whole split: `loss`, and `accuracy` or `mae` and `mse`, and the head's own."""
         result = {"loss": float(self.loss(labels, outputs))}
         if self.head.task == CLASSIFICATION:
-            result["accuracy"] = float(np.mean(_classes(outputs) == labels.reshape(-1)))
+            result["accuracy"] = float(np.mean(self._classes(outputs) == labels.reshape(-1)))
         else:
             errors = outputs.reshape(len(labels), -1) - labels.reshape(len(labels), -1)
             result["mae"] = float(np.mean(np.abs(errors)))
@@ -60,11 +62,19 @@ class Criterion:
 
     def _loss(self):
         given = self.head.loss
-        if given is None:
-            if self.head.task == CLASSIFICATION:
-                return keras.losses.SparseCategoricalCrossentropy(from_logits=not self.probabilities)
+        if isinstance(given, (str, Mapping)):
+            return keras.losses.get(given)
+        if given is not None:
+            return given
+        if self.head.task != CLASSIFICATION:
             return keras.losses.MeanSquaredError()
-        return keras.losses.get(given) if isinstance(given, (str, Mapping)) else given
+        kind = keras.losses.BinaryCrossentropy if self.binary else keras.losses.SparseCategoricalCrossentropy
+        return kind(from_logits=not self.probabilities)
+
+    def _classes(self, outputs: np.ndarray) -> np.ndarray:
+        if self.binary:
+            return (outputs.reshape(-1) > (0.5 if self.probabilities else 0.0)).astype(np.int64)
+        return np.argmax(outputs, axis=-1)
 
     def _shaped(self, labels, outputs, loss):
         """Labels in the shape that a loss expects."""
@@ -78,38 +88,9 @@ class Criterion:
         return labels
 
 
-def check_outputs(head: Head, shape: tuple[int | None, ...], classes: int | None, targets: tuple[int, ...]) -> None:
-    """Refuses labels that do not fit a head's output.
-
-    Args:
-        head: The head.
-        shape: Shape of its output without the batch axis.
-        classes: Number of classes of the data set, for classification.
-        targets: Shape of a regression target.
-
-    Raises:
-        InputError: Too few outputs for the classes, or another shape than the targets.
-    """
-    if head.task == CLASSIFICATION:
-        enough = len(shape) == 1 and (shape[0] >= classes or (shape[0] == 1 and classes == 2))
-        if not enough:
-            raise InputError(
-                f"head: found an output of shape {shape}, expected ({classes},): one value for each of the data set's "
-                f"{classes} classes"
-            )
-    elif shape != tuple(targets):
-        raise InputError(f"head: found an output of shape {shape}, expected {tuple(targets)}, the shape of a target")
-
-
 def _name(loss: Any) -> str:
     name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
     return name.replace("_", "").lower()
-
-
-def _classes(outputs: np.ndarray) -> np.ndarray:
-    if outputs.shape[-1] == 1:  # one sigmoid output; a logit's threshold is 0, and `measure` sees probabilities
-        return (outputs.reshape(-1) > 0.5).astype(np.int64)
-    return np.argmax(outputs.reshape(len(outputs), -1), axis=-1)
 
 
 def _value(metric: Any, labels: np.ndarray, outputs: np.ndarray) -> float:
