@@ -14,11 +14,10 @@ import threadpoolctl
 
 from bompnas.candidate import Candidate, Genotype, State
 from bompnas.problem import Problem
-from bompnas.search import gp, kernel, optimize
+from bompnas.search import feasible, gp, kernel, optimize
 from bompnas.search.acquisition import upper_confidence_bound
 from bompnas.search.proposer import Proposal
 from bompnas.search.random import untried
-from bompnas.space import sampling
 from bompnas.space.network import Network
 from bompnas.space.space import SearchSpace
 
@@ -105,7 +104,7 @@ def initial_design(problem: Problem, count: int, seed: int) -> list[Genotype]:
     first = [space.seed] if problem.feasible(seed_network) else []
     others = [
         genotype
-        for genotype in sampling.stratified(problem, count, generator)
+        for genotype in feasible.stratified(problem, count, generator)
         if not first or space.decode(genotype).key != seed_network.key
     ]
     return [*first, *(others[position] for position in generator.permutation(len(others)))][:count]

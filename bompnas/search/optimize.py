@@ -12,6 +12,7 @@ import numpy as np
 
 from bompnas.candidate import Genotype
 from bompnas.problem import Problem
+from bompnas.search import feasible
 from bompnas.space import sampling
 from bompnas.space.network import Network
 from bompnas.space.space import SearchSpace
@@ -56,7 +57,7 @@ def maximize(
         pool.add(_enumerate(space))
         return pool.best()
     pool.add(tried[:PARENTS])
-    pool.add(sampling.feasible_sample(problem, generator) for _ in range(RANDOM))
+    pool.add(feasible.sample(problem, generator) for _ in range(RANDOM))
     pool.add(_mutants(space, tried[:PARENTS], MUTANTS, generator))
     for _ in range(GENERATIONS):
         pool.add(_offspring(space, pool.elite(PARENTS), OFFSPRING, generator))

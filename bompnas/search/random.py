@@ -9,9 +9,8 @@ import pydantic
 
 from bompnas.candidate import Candidate, Genotype
 from bompnas.problem import Problem
-from bompnas.search import optimize
+from bompnas.search import feasible, optimize
 from bompnas.search.proposer import Proposal
-from bompnas.space import sampling
 
 ATTEMPTS = 50
 
@@ -33,7 +32,7 @@ def untried(problem: Problem, candidates: Collection[Candidate], generator: np.r
     """A random feasible network that is none of the candidates'; None when the space holds no further one."""
     taken = {candidate.network.key for candidate in candidates}
     for _ in range(ATTEMPTS):
-        genotype = sampling.feasible_sample(problem, generator)
+        genotype = feasible.sample(problem, generator)
         if problem.space.decode(genotype).key not in taken:
             return genotype
     # Nearly all that can be met is taken: a search in which every network is worth a random number.

@@ -19,7 +19,8 @@ from bompnas.hardware.counts import counts
 from bompnas.networks import heads
 from bompnas.networks.heads import HeadSource
 from bompnas.problem import Problem
-from bompnas.space import loader, sampling
+from bompnas.search import feasible
+from bompnas.space import loader
 from bompnas.space.network import Layer
 from bompnas.space.space import SearchSpace
 from bompnas.training import data
@@ -141,7 +142,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     source = dataclasses.replace(source, outputs=outputs)
     space = _with_head(space, source, outputs)
     problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
-    sampling.feasible_sample(problem, np.random.default_rng(experiment.seed))
+    feasible.sample(problem, np.random.default_rng(experiment.seed))
     return Setup(experiment, source, dataset, problem)
 
 

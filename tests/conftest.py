@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ from bompnas.space.loader import load
 from bompnas.space.mobilenetv2 import Block, MobileNetV2Space, Stem
 from bompnas.space.space import Choices
 
-SPACES = Path(__file__).parents[2] / "search_spaces"
+# Test processes run side by side: one TensorFlow thread each, set before anything imports it.
+for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SPACES = Path(__file__).parents[1] / "search_spaces"
 
 
 @pytest.fixture(scope="session")
