@@ -5,32 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bompnas import strict_yaml
 from bompnas.errors import InputError
 
 _PACKAGE = Path(__file__).parents[1]
 _SHIPPED = ("experiments", "search_spaces")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, in which a key given twice is an error instead of a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, once its keys are known to be different."""
-        keys = []
-        for key, _ in node.value:
-            if key.value in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            keys.append(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def find(path: str | Path, directory: Path | None = None) -> Path:
     """The absolute path of an existing file or folder.
 
     Relative paths start from `directory`, else from the working directory; files of `experiments/` and
-    `search_spaces/` that are at neither are taken from the installed package.
+    `search_spaces/` that are at neither are taken from the installed package, or from the checkout that it lies in.
 
     Raises:
         InputError: There is none; says where it was looked for.
@@ -40,7 +26,7 @@ def find(path: str | Path, directory: Path | None = None) -> Path:
     tried = list(dict.fromkeys((start / asked).resolve() for start in starts))
     shipped = [part for part in asked.parts if part != ".."]
     if not asked.is_absolute() and shipped and shipped[0] in _SHIPPED:
-        candidates = [*tried, _PACKAGE.joinpath(*shipped)]
+        candidates = [*tried, *(place.joinpath(*shipped) for place in (_PACKAGE, _PACKAGE.parent))]
     else:
         candidates = tried
     for candidate in candidates:
@@ -55,13 +41,7 @@ def read(file: Path, place: str) -> dict[str, Any]:
     Raises:
         InputError: The file cannot be read, is not YAML, or holds no mapping; calls it `place`.
     """
-    try:
-        document = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise InputError(f"{place} cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{place}{_yaml_problem(error)}") from None
+    document = strict_yaml.read(file, place)
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
         raise InputError(f"{place}: expected the keys name, data and space, each on a line of its own; found {found}")
@@ -92,10 +72,7 @@ def override(
                 raise InputError(
                     f"--set {text}: {'.'.join(path[:depth])} is {section!r}, which has no keys; set it as a whole"
                 )
-        try:
-            section[path[-1]] = yaml.load(text.partition("=")[2], _Loader)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text}: the value{_yaml_problem(error)}") from None
+        section[path[-1]] = strict_yaml.parse(text.partition("=")[2], f"--set {text}: the value")
         origins[added] = f"--set {text}"
     return result, origins
 
@@ -106,10 +83,3 @@ def _path(text: str) -> tuple[str, ...]:
     if not equals or not all(path):
         raise InputError(f"--set {text}: expected key=value, such as training.epochs=3")
     return path
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1},"
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{where} is not valid YAML: {problem}"

@@ -66,6 +66,11 @@ def _method_name(value: str) -> str:
     return value
 
 
+def _or_none_at_all(value: Any) -> Any:
+    """A section whose keys are all commented out is empty."""
+    return {} if value is None else value
+
+
 class _Method(pydantic.BaseModel):
     """What all methods' settings have in common; the name tells whose schema checks the rest."""
 
@@ -115,7 +120,9 @@ class Experiment(LocatedSettings):
     objectives: dict[Annotated[str, AfterValidator(_objective)], ObjectiveSettings] = Field(
         default={"accuracy": ObjectiveSettings(reference=0.8), "size": ObjectiveSettings(reference=8)}
     )
-    constraints: dict[Annotated[str, AfterValidator(_cost)], Positive] = Field(default={})
+    constraints: Annotated[dict[Annotated[str, AfterValidator(_cost)], Positive], BeforeValidator(_or_none_at_all)] = (
+        Field(default={})
+    )
     head: HeadSettings = HeadSettings()
     final: FinalSettings = FinalSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -65,3 +65,6 @@ class _Subsample(keras.layers.Layer):
 
     def call(self, inputs):
         return keras.ops.reshape(inputs, (-1,))[:: self.stride]
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((None,), inputs.dtype)

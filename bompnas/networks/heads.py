@@ -68,7 +68,11 @@ class HeadSource:
         Raises:
             InputError: It cannot be imported or made.
         """
+        if self.loss is not None:
+            _check_loss(self.loss)
         if self.given in (CLASSIFICATION, REGRESSION):
+            if self.loss is not None and _task(self.loss) != self.given:
+                raise InputError(f"head.loss: {self.loss} is no loss for a {self.given} head")
             return Head(self._dense, self.loss, task=self.given, features=self.features)
         if isinstance(self.given, str):
             given = _imported(self.given, self.arguments)
@@ -122,22 +126,27 @@ def attach(head: Head, inputs, features) -> keras.Model:
     backbone = {operation.name for operation in keras.Model(inputs, features).operations}
     try:
         model = graph.flatten(keras.Model(inputs, head.apply(features)))
-    except InputError:
-        raise
+        names = _names([operation for operation in model.operations if operation.name not in backbone])
+        return graph.rewrite(
+            model, clone=lambda operation: graph.changed(operation, name=names.get(operation.name, operation.name))
+        )
     except Exception as error:
         raise InputError(
             f"head: building it on features of shape {tuple(features.shape)} failed ({type(error).__name__}: {error}); "
-            "expected one Keras tensor computed by Keras layers from the features"
+            "expected one Keras tensor computed from the features by Keras layers that can be copied from their "
+            "configuration (no Lambda)"
         ) from error
-    names = _names([operation for operation in model.operations if operation.name not in backbone])
-    return graph.rewrite(
-        model, clone=lambda operation: graph.changed(operation, name=names.get(operation.name, operation.name))
-    )
+
+
+def alone(head: Head, shape: tuple[int, ...]) -> keras.Model:
+    """The head as a model of its own, from features of a shape (without the batch axis)."""
+    features = keras.Input(shape, name="features")
+    return attach(head, features, features)
 
 
 def output_shape(head: Head, shape: tuple[int, ...]) -> tuple[int | None, ...]:
     """Shape of the head's output for features of a shape (both without the batch axis)."""
-    return tuple(_alone(head, shape).output.shape[1:])
+    return tuple(alone(head, shape).output.shape[1:])
 
 
 def layers(head: Head, shape: tuple[int, ...]) -> tuple[Layer, ...]:
@@ -146,7 +155,7 @@ def layers(head: Head, shape: tuple[int, ...]) -> tuple[Layer, ...]:
     Raises:
         InputError: A convolution that a `Network` cannot describe (not square, grouped or with a depth multiplier).
     """
-    model = _alone(head, shape)
+    model = alone(head, shape)
     folded = fold.foldable(model)
     return tuple(
         _describe(layer, bias=layer.name in folded or getattr(layer, "use_bias", False))
@@ -196,16 +205,21 @@ def _autokeras_style(given) -> Callable[[Any], Any]:
     return apply
 
 
+def _check_loss(name: str) -> None:
+    try:
+        keras.losses.get(name)
+    except ValueError:
+        raise InputError(
+            f"head.loss: Keras has no loss {name!r}; expected a name such as sparse_categorical_crossentropy, "
+            "mean_squared_error or huber"
+        ) from None
+
+
 def _task(loss: Any) -> str:
     if loss is None:
         return CLASSIFICATION
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     return CLASSIFICATION if "crossentropy" in name.replace("_", "").lower() else REGRESSION
-
-
-def _alone(head: Head, shape: tuple[int, ...]) -> keras.Model:
-    features = keras.Input(shape, name="features")
-    return attach(head, features, features)
 
 
 def _names(operations: list) -> dict[str, str]:

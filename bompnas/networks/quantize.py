@@ -88,11 +88,7 @@ class Calibration:
     def of(cls, folded: keras.Model, images: np.ndarray) -> "Calibration":
         """Runs the images through the folded model."""
         fused = _fused_activations(folded)
-        names = [
-            operation.name
-            for operation in folded.operations
-            if operation.name not in fused and not isinstance(operation, (keras.layers.InputLayer, *KEEPS_GRID))
-        ]
+        names = [operation.name for operation in folded.operations if operation.name not in fused]
         return cls(calibrate.sample(folded, names, images))
 
 

@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import yaml
-
+from bompnas import strict_yaml
 from bompnas.errors import InputError
 from bompnas.space import mobilenetv2
 from bompnas.space.head import DenseHead
@@ -31,17 +30,10 @@ def load(
     Raises:
         InputError: The file cannot be read or does not describe a space; says where and what is expected.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{path}: the search space cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InputError(f"{path}: {place}not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    data = strict_yaml.read(Path(path), str(path))
     if not isinstance(data, Mapping):
-        raise InputError(f"{path}: {type(data).__name__} found, expected the mapping that describes a search space")
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise InputError(f"{path}: {found} found, expected the mapping that describes a search space")
     section = Section(data, str(path))
     family = section.text("family")
     if family not in FAMILIES:

@@ -1,7 +1,6 @@
 """What a task's labels mean: the loss to train on and the metrics to report."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,6 +8,13 @@ import numpy as np
 from keras import ops
 
 from bompnas.networks.heads import CLASSIFICATION, Head
+
+# Losses whose name alone does not say whether they take logits or probabilities. Labels are class ids here.
+FROM_LOGITS = {
+    "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+    "categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+    "binary_crossentropy": keras.losses.BinaryCrossentropy,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Criterion:
         last = model.outputs[0]._keras_history.operation
         activation = getattr(last, "activation", None)
         ends = (keras.activations.softmax, keras.activations.sigmoid)
-        probabilities = isinstance(last, keras.layers.Softmax) or activation in ends
+        probabilities = type(last).__name__ in ("Softmax", "Sigmoid") or activation in ends
         return cls(head, probabilities, binary=model.outputs[0].shape[-1] == 1)
 
     def loss(self, labels, outputs):
@@ -42,7 +48,7 @@ class Criterion:
             outputs: The model's outputs.
         """
         loss = self._loss()
-        return ops.mean(loss(self._shaped(labels, outputs, loss), outputs))
+        return ops.mean(loss(self._encoded(labels, outputs, loss), outputs))
 
     def measure(self, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
         """Loss and metrics over a whole split: `loss`, and `accuracy` or `mae` and `mse`, and the head's own."""
@@ -54,46 +60,38 @@ class Criterion:
             result["mae"] = float(np.mean(np.abs(errors)))
             result["mse"] = float(np.mean(errors**2))
         for given in self.head.metrics:
-            metric = keras.metrics.get(given)
-            name = metric.name if isinstance(metric, keras.metrics.Metric) else metric.__name__
-            if name not in result and given not in ("accuracy", "acc"):
-                result[name] = _value(metric, labels, outputs)
+            if given not in ("accuracy", "acc", *result):
+                metric = keras.metrics.get(given)
+                name = metric.name if isinstance(metric, keras.metrics.Metric) else metric.__name__
+                result[name] = _value(metric, self._encoded(labels, outputs, metric), outputs)
         return result
 
     def _loss(self):
         given = self.head.loss
-        if isinstance(given, (str, Mapping)):
-            return keras.losses.get(given)
-        if given is not None:
-            return given
-        if self.head.task != CLASSIFICATION:
-            return keras.losses.MeanSquaredError()
-        kind = keras.losses.BinaryCrossentropy if self.binary else keras.losses.SparseCategoricalCrossentropy
-        return kind(from_logits=not self.probabilities)
+        if given is None:
+            if self.head.task != CLASSIFICATION:
+                return keras.losses.MeanSquaredError()
+            given = "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"
+        if given in FROM_LOGITS:  # by name: whether the outputs are logits shows in the model
+            return FROM_LOGITS[given](from_logits=not self.probabilities)
+        return keras.losses.get(given)
 
     def _classes(self, outputs: np.ndarray) -> np.ndarray:
         if self.binary:
             return (outputs.reshape(-1) > (0.5 if self.probabilities else 0.0)).astype(np.int64)
         return np.argmax(outputs, axis=-1)
 
-    def _shaped(self, labels, outputs, loss):
-        """Labels in the shape that a loss expects."""
-        if self.head.task != CLASSIFICATION:
+    def _encoded(self, labels, outputs, consumer):
+        """Labels as one of Keras' losses or metrics expects them; a user's own gets them as they are."""
+        kind = consumer if callable(consumer) and hasattr(consumer, "__name__") else type(consumer)
+        if self.head.task != CLASSIFICATION or not kind.__module__.startswith("keras."):
             return labels
-        name = _name(loss)
-        if name == "categoricalcrossentropy":
-            return ops.one_hot(labels, outputs.shape[-1])
-        if name.startswith("binary"):
-            return ops.reshape(ops.cast(labels, outputs.dtype), (-1, 1))
-        return labels
+        if self.binary:
+            return ops.reshape(ops.cast(labels, "float32"), (-1, 1))
+        return labels if "sparse" in kind.__name__.lower() else ops.one_hot(labels, outputs.shape[-1])
 
 
-def _name(loss: Any) -> str:
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
-    return name.replace("_", "").lower()
-
-
-def _value(metric: Any, labels: np.ndarray, outputs: np.ndarray) -> float:
+def _value(metric: Any, labels: Any, outputs: np.ndarray) -> float:
     if isinstance(metric, keras.metrics.Metric):
         metric = type(metric).from_config(metric.get_config())
         metric.update_state(labels, outputs)

@@ -104,7 +104,8 @@ class Record:
         InputError: The file is missing, no record of a run, damaged, or written by a newer version.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False):
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False):
+        path = Path(path)
         if not path.is_file():
             raise InputError(f"{path} does not exist; expected the record in the folder of a run")
         try:

@@ -15,17 +15,19 @@ import yaml
 from bompnas.candidate import Candidate
 from bompnas.errors import InputError
 from bompnas.experiment import Experiment
+from bompnas.experiment.sections import COSTS, MEASURED, METRICS
 from bompnas.hardware.counts import counts
-from bompnas.networks import heads
-from bompnas.networks.heads import HeadSource
+from bompnas.networks import float_model, fold, heads, quantize
+from bompnas.networks.heads import Head, HeadSource
 from bompnas.problem import Problem
 from bompnas.search import feasible
 from bompnas.space import loader
-from bompnas.space.network import Layer
+from bompnas.space.network import Layer, Network
 from bompnas.space.space import SearchSpace
 from bompnas.training import data
 from bompnas.training.data import Dataset
 from bompnas.training.loop import Phase
+from bompnas.training.loss import Criterion
 from bompnas.trials.final import model_path
 from bompnas.trials.trial import PARTS, TrialTask
 
@@ -41,12 +43,14 @@ class Setup:
         head: Where its head comes from.
         dataset: Its images.
         problem: What is searched.
+        data_given: Whether the data set was given in Python, in place of the experiment's.
     """
 
     experiment: Experiment
     head: HeadSource
     dataset: Dataset
     problem: Problem
+    data_given: bool = False
 
     def trial_task(self, candidates: Sequence[Candidate], arrays: Path) -> TrialTask:
         """The task of a trial, whose candidates share an architecture; `arrays` is the data set's directory."""
@@ -83,7 +87,7 @@ class Setup:
             "identity": self._identity(),
             "versions": _versions(),
             "threads": threads,
-            "seed_network": self.problem.space.decode(self.problem.space.seed).key,
+            "seed_network": self._seed_network().key,
         }
 
     def _phase(self, epochs: int, learning_rate: float, schedule: str) -> Phase:
@@ -98,11 +102,19 @@ class Setup:
             training.augmentation,
         )
 
+    def _seed_network(self) -> Network:
+        return self.problem.space.decode(self.problem.space.seed)
+
     def _resolved(self) -> dict[str, Any]:
-        """The experiment as nested mappings, defaults filled in and paths absolute: it can be run as it is."""
+        """The experiment as nested mappings, defaults filled in and paths absolute.
+
+        It can be run as it is, unless a head object or a data set was given in Python, which it can only name.
+        """
         document = self.experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
         document["space"] = str(self.experiment.space_file)
-        if self.experiment.data.file is not None:
+        if self.data_given:
+            document["data"] = {"dataset": self.dataset.name}
+        elif self.experiment.data.file is not None:
             document["data"]["path"] = str(self.experiment.data.file)
         document["head"]["class"] = _head_name(self.head)
         return document
@@ -113,6 +125,9 @@ class Setup:
         document["space"] = yaml.safe_load(self.experiment.space_file.read_text(encoding="utf-8"))
         document["data"].pop("path", None)
         document["data"]["fingerprint"] = _fingerprint(self.dataset)
+        document["head"]["layers"] = [  # tells heads of one class but other arguments apart
+            f"{layer.name}: {layer.weights} weights" for layer in self._seed_network().head
+        ]
         del document["workers"]
         return document
 
@@ -133,7 +148,9 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
         settings.class_ if head is None else head, 1, settings.arguments, settings.features, settings.loss
     )
     task = source.head().task
+    _check_objectives(experiment, task)
     space = loader.load(experiment.space_file, bits=experiment.quantization.bits)
+    data_given = dataset is not None
     if dataset is None:
         dataset = data.load(experiment.data, space.input_size, space.input_channels, experiment.seed, task)
     else:
@@ -141,14 +158,25 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     outputs = dataset.classes if dataset.classes is not None else dataset.train.labels.shape[1]
     source = dataclasses.replace(source, outputs=outputs)
     space = _with_head(space, source, outputs)
+    if source.given not in MEASURED:
+        _rehearse(source.head(), space.decode(space.seed), dataset)
     problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
     feasible.sample(problem, np.random.default_rng(experiment.seed))
-    return Setup(experiment, source, dataset, problem)
+    return Setup(experiment, source, dataset, problem, data_given)
 
 
 def parts(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Images and labels by part."""
     return {part: (getattr(dataset, part).images, getattr(dataset, part).labels) for part in PARTS}
+
+
+def _check_objectives(experiment: Experiment, task: str) -> None:
+    for name in experiment.objectives:
+        if name in METRICS and name not in MEASURED[task]:
+            raise InputError(
+                f"objectives: the head is for {task} (its loss tells), which measures no {name}; choose among "
+                f"{', '.join((*MEASURED[task], *COSTS))}"
+            )
 
 
 def _check_fits(dataset: Dataset, space: SearchSpace, task: str) -> None:
@@ -181,6 +209,27 @@ def _with_head(space: SearchSpace, source: HeadSource, outputs: int) -> SearchSp
             f"head: its output has shape {found} for an image, but the data has {outputs} {what}; expected ({outputs},)"
         )
     return dataclasses.replace(space, head=layers)
+
+
+def _rehearse(head: Head, network: Network, dataset: Dataset) -> None:
+    """Takes a user's head once through quantization and measuring, so that what fails does so before the run."""
+    labels = dataset.train.labels[:8]
+    shape = float_model.feature_shape(network, head)
+    features = np.random.default_rng(0).uniform(0, 6, (len(labels), *shape)).astype("float32")
+    try:
+        folded = fold.fold(heads.alone(head, shape))
+        calibration = quantize.Calibration.of(folded, features)
+        policy = quantize.Policy({}, quantize.LayerBits(8, 8))
+        quantized = quantize.quantize(folded, policy, calibration)
+        outputs = np.asarray(quantized(features, training=False))
+        Criterion.of(head, quantized).measure(labels, outputs)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"head: quantizing it, or measuring its loss and metrics, failed ({type(error).__name__}: {error}); "
+            "expected layers that Keras can trace, and a loss and metrics that take its outputs"
+        ) from error
 
 
 def _head_name(source: HeadSource) -> str:

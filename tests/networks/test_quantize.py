@@ -108,6 +108,18 @@ def test_a_model_from_outside_gets_a_quantizer_in_front(images):
     assert quantized.get_layer("first").activation.bits == 6
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_model_without_any_scaling_gets_one_too(flat):
+    inputs = keras.Input((2, 3))
+    values = keras.layers.Flatten()(inputs) if flat else inputs
+    model = fold.fold(keras.Model(inputs, keras.layers.Dense(4, name="dense")(values)))
+    images = np.random.default_rng(0).normal(size=(50, 2, 3)).astype("float32")
+    policy = quantize.Policy({}, quantize.LayerBits(8, 8))
+    quantized = quantize.quantize(model, policy, quantize.Calibration.of(model, images))
+    difference = quantized.predict(images, verbose=0) - model.predict(images, verbose=0)
+    assert np.abs(difference).max() < 0.1
+
+
 def test_shared_layers_are_refused():
     inputs = keras.Input((8,))
     shared = keras.layers.Dense(8, name="shared")

@@ -138,10 +138,11 @@ def test_wrong_input_is_one_clear_error(write, keys, value, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"family: [", r"line \d+, column \d+: not valid YAML"),
+        (b"family: [", r"line \d+, column \d+, is not valid YAML"),
         (b"- 1", "list found, expected the mapping"),
-        (b"", "NoneType found, expected the mapping"),
-        (b"\xff\xfe\xff", "not UTF-8 text"),
+        (b"", "nothing found, expected the mapping"),
+        (b"\xff\xfe\xff", "not text in UTF-8"),
+        (b"family: a\nfamily: b\n", "line 2, column 1, is not valid YAML: family is there twice"),
         (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
@@ -153,5 +154,5 @@ def test_files_that_hold_no_space_are_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.yaml: the search space cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read: No such file"):
         load(tmp_path / "nowhere.yaml")

@@ -33,8 +33,9 @@ def test_classification_on_probabilities(loss):
     assert measured["accuracy"] == 0.75
 
 
-def test_classification_on_logits():
-    measured = criterion(dense_head(None)).measure(LABELS, LOGITS)
+@pytest.mark.parametrize("loss", [None, "sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_classification_on_logits(loss):
+    measured = criterion(dense_head(None, loss=loss)).measure(LABELS, LOGITS)
     assert measured["loss"] == pytest.approx(CROSS_ENTROPY, rel=1e-5)
     assert set(measured) == {"loss", "accuracy"}
 
@@ -44,6 +45,13 @@ def test_a_keras_loss_object_of_the_user():
     measured = criterion(dense_head(None, loss=loss)).measure(LABELS, LOGITS)
     expected = float(np.mean(loss(np.eye(3)[LABELS], LOGITS)))
     assert measured["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_function_of_the_user_gets_the_labels_as_they_are():
+    def loss(labels, outputs):
+        return keras.ops.cast(labels, "float32") + outputs[:, 0] * 0
+
+    assert criterion(dense_head(None, loss=loss)).measure(LABELS, LOGITS)["loss"] == 1.0
 
 
 @pytest.mark.parametrize(("activation", "loss"), [("sigmoid", "binary_crossentropy"), ("sigmoid", None), (None, None)])
@@ -71,11 +79,17 @@ def test_regression():
 def test_the_head_s_own_metrics_are_measured():
     class Head:
         loss = "sparse_categorical_crossentropy"
-        metrics = ("accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2"))
+        metrics = (
+            "acc",
+            "categorical_accuracy",
+            keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2"),
+            keras.metrics.TopKCategoricalAccuracy(1, name="top_1"),
+        )
 
         def build(self, hp, inputs):
             return keras.layers.Dense(3, activation="softmax")(inputs)
 
     measured = criterion(from_object(Head())).measure(LABELS, softmax(LOGITS))
-    assert set(measured) == {"loss", "accuracy", "top_2"}
+    assert set(measured) == {"loss", "accuracy", "categorical_accuracy", "top_1", "top_2"}
     assert measured["top_2"] == 1.0
+    assert measured["top_1"] == measured["categorical_accuracy"] == measured["accuracy"] == 0.75

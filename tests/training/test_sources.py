@@ -27,7 +27,7 @@ def load(dataset, path=None, size=SIZE, channels=3, **options):
 
 def test_reading_data_imports_no_framework():
     program = (
-        "import sys; from bompnas.experiment import DataSettings; from bompnas.training import data; "
+        "import sys; from bompnas.experiment.sections import DataSettings; from bompnas.training import data; "
         "data.load(DataSettings(dataset='digits'), 8, 1, 0); "
         "print([name for name in ('keras', 'tensorflow') if name in sys.modules])"
     )

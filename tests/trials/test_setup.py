@@ -163,3 +163,51 @@ def test_what_identifies_a_run_is_content(digits):
 def test_the_resolved_experiment_can_be_run_again(digits):
     resolved = digits.meta(threads=2)["experiment"]
     assert experiments.parse(resolved).model_dump() == {**digits.experiment.model_dump(), "space": resolved["space"]}
+
+
+class Softmax:
+    def __init__(self, units=16, loss="sparse_categorical_crossentropy", metrics=()):
+        self.units, self.loss, self.metrics = units, loss, metrics
+
+    def build(self, hp, inputs):
+        hidden = keras.layers.Dense(self.units, activation="relu")(inputs * 2.0)
+        return keras.layers.Dense(10, activation="softmax")(hidden)
+
+
+def test_heads_of_one_class_with_other_arguments_are_other_experiments():
+    identities = [prepared(Softmax(units)).meta(1)["identity"] for units in (16, 16, 64)]
+    assert identities[0] == identities[1]
+    assert identities[0] != identities[2]
+
+
+def test_a_user_s_head_is_taken_through_quantization_before_the_run():
+    prepared(Softmax(metrics=["acc", "top_k_categorical_accuracy", keras.metrics.AUC(name="auc")]))
+    with pytest.raises(InputError, match=r"head: .*failed .*no_such_metric"):
+        prepared(Softmax(metrics=["no_such_metric"]))
+    with pytest.raises(InputError, match=r"head: .*no Lambda"):
+        prepared(lambda features: keras.layers.Dense(10)(keras.layers.Lambda(lambda x: x + 1)(features)))
+
+
+def test_objectives_must_be_measured_by_the_head():
+    regression = Softmax(loss="mean_squared_error")
+    with pytest.raises(InputError, match=r"the head is for regression .* measures no accuracy; choose among loss, mae"):
+        prepared(regression)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"loss": "nonsense"}, "Keras has no loss 'nonsense'"),
+        ({"class": "classification", "loss": "mean_squared_error"}, "is no loss for a classification head"),
+    ],
+)
+def test_losses_that_do_not_exist_or_fit_are_refused(head, message):
+    with pytest.raises(InputError, match=message):
+        prepared(head=head)
+
+
+def test_data_from_python_are_recorded_as_such():
+    images, labels = np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 3
+    dataset = data.from_arrays(images, labels, input_size=8, input_channels=1, name="my photos")
+    meta = setup.prepare(experiments.parse(DOCUMENT), dataset=dataset).meta(1)
+    assert meta["experiment"]["data"] == {"dataset": "my photos"}
