@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 SHORTENED = [
     "data.train_images=4000",
     "method.trials=3",
+    "method.initial=2",
     "training.epochs=8",
     "final.epochs=10",
     "constraints.size_kb=32",
