@@ -4,8 +4,9 @@
     python benchmarks/end_to_end.py cifar10 --data cifar10.npz
 
 `digits` is `experiments/digits.yaml` as it is, seeds 0, 1, 2. `cifar10` is `experiments/cifar10.yaml` on the full-sized
-space, shortened to 4,000 training images, 3 trials, 8 + 1 epochs, 10 final epochs and networks of at most 32 kB: it
-shows that every phase works on real images at full size, not how good the method is. The results go to
+space, shortened to 4,000 training images, 3 trials (two of the start, one of the surrogate), 8 + 1 epochs, 10 final
+epochs and networks of at most 32 kB: it shows that every phase works on real images at full size, not how good the
+method is. The results go to
 `benchmarks/results/<name>.md`, with the search plot beside them.
 """
 
