@@ -200,16 +200,15 @@ def _draw_limit(axes: Axes, view: RunView) -> None:
         text = f"limit {place:.6g} {view.cost_axis.unit}".strip()
         axes.annotate(
             text,
-            (place, 0.03),
+            (place, 0.98),  # on the forbidden side, where no blob lies
             xycoords=axes.get_xaxis_transform(),
-            xytext=(-4, 0),
+            xytext=(4, 0),
             textcoords="offset points",
             rotation=90,
-            ha="right",
-            va="bottom",
+            ha="left",
+            va="top",
             fontsize=8.5,
             color=style.MUTED,
-            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6},
         )
 
 
