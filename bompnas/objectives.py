@@ -10,7 +10,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-TRANSFORMS = ("log10", "identity")
+SMALLEST_SHARE = 0.01
+"""A minimized value below this share of its reference counts as that: a loss of 0 must not be infinitely good."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Objective:
     def transformed(self, value: float) -> float:
         """The value on the scale of the score's denominator."""
         if self.transform == "identity":
-            return value
+            return value if value < 0 else max(value, SMALLEST_SHARE * self.reference)
         return math.log10(value) if value > 0 else -math.inf
 
 

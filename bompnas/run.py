@@ -176,6 +176,7 @@ class _Session:
             front,
             objectives,
             self.record,
+            self.folder,
             self.executor,
             lambda candidates: self.setup.final_task(candidates, self.arrays, self.folder),
             self.console,

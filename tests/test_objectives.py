@@ -63,7 +63,7 @@ def test_log_of_a_value_not_above_one_is_refused(value):
         SIZE.term(value)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("value", [-1.0, math.nan])
 def test_minimized_value_that_is_not_positive_is_refused(value):
     with pytest.raises(ValueError, match="'mae'"):
         ERROR.term(value)
@@ -83,3 +83,11 @@ def test_constraint_holds_at_its_limit_and_not_above():
     assert constraint.satisfied({"size_kb": 16.0})
     assert constraint.satisfied({"size_kb": 1.0, "macs": 1e9})
     assert not constraint.satisfied({"size_kb": 16.000001})
+
+
+def test_a_perfect_loss_is_very_good_but_not_infinitely():
+    loss = Objective("loss", "val_loss", 0.5, maximize=False)
+    assert loss.term(0.0) == loss.term(0.001) == 100
+    assert loss.term(0.25) == 2
+    with pytest.raises(ValueError, match="not positive"):
+        loss.term(-0.1)

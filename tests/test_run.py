@@ -34,6 +34,8 @@ def fake_trial(task):
         if task.test:
             metrics["test_accuracy"] = accuracy
         outcomes.append(Outcome(metrics, {"qaft": 0.1}))
+    for path in task.models:
+        path.write_text("a model")
     return TrialResult(tuple(outcomes), {"train": 1.0}, {"float_loss": [1.0]})
 
 

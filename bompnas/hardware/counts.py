@@ -26,7 +26,7 @@ def counts(network: Network) -> dict[str, float]:
             weight_bits += layer_weights * FLOAT_BITS
             continue
         weight_bits += layer_weights * layer.weight_bits
-        macs += layer_weights * layer.output_size**2
+        macs += layer.macs
         scales += layer.out_channels
         biases += layer.out_channels if layer.bias else 0
     size_without_scales_bits = weight_bits + biases * BIAS_BITS

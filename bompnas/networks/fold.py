@@ -12,7 +12,7 @@ def foldable(model: keras.Model) -> dict[str, str]:
     consumers = graph.consumers(model)
     for layer in filter(graph.is_quantizable, model.layers):
         takers = consumers[layer.name]
-        if len(takers) == 1 and isinstance(takers[0], keras.layers.BatchNormalization) and _is_linear(layer):
+        if len(takers) == 1 and _normalizes_channels(takers[0], layer) and _is_linear(layer):
             pairs[layer.name] = takers[0].name
     return pairs
 
@@ -53,6 +53,11 @@ def fold(model: keras.Model) -> keras.Model:
         elif layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
     return folded
+
+
+def _normalizes_channels(taker, layer) -> bool:
+    last = (-1, len(layer.output.shape) - 1)
+    return type(taker) is keras.layers.BatchNormalization and taker.axis in last
 
 
 def _is_linear(layer) -> bool:

@@ -10,6 +10,7 @@ An import path runs the user's own code: name only modules that you trust.
 
 import dataclasses
 import importlib
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -241,7 +242,13 @@ def _describe(layer: keras.layers.Layer, bias: bool) -> Layer:
         "group": HEAD,
     }
     if type(layer) is keras.layers.Dense:
-        size = layer.output.shape[1] if len(layer.output.shape) == 4 else 1
+        positions = math.prod(layer.output.shape[1:-1])
+        size = math.isqrt(positions)
+        if size**2 != positions:
+            raise InputError(
+                f"head: layer {layer.name!r} is applied at {positions} positions; a Dense layer is counted on features "
+                "or on a square number of positions: flatten its input, or use a Conv2D"
+            )
         channels = {"in_channels": layer.kernel.shape[0], "out_channels": layer.units}
         place = {"kernel": 1, "stride": 1, "input_size": size, "output_size": size}
         return Layer(kind="dense", bias=bias, **channels, **place, **common)

@@ -6,7 +6,8 @@ is added, the sum is multiplied by one float32 factor, rounded and clamped. So K
 agree bit for bit; taking conv(x, K * step) instead misses the integers' rounding at about one output in 10^5.
 
 An accumulator is exact in float32 below 2^24. Where the worst case of a layer lies above, its integers are split into
-digits of a smaller base, each digit's convolution is exact, and the digits are summed in int32.
+digits of a smaller base, each digit's convolution is exact, and the digits are summed in int32, the accumulator of
+integer kernels: a sum beyond it wraps here as it does there.
 """
 
 import math

@@ -34,7 +34,6 @@ KEEPS_GRID = (
     keras.layers.Permute,
     keras.layers.Reshape,
     keras.layers.SpatialDropout2D,
-    keras.layers.UpSampling2D,
     keras.layers.ZeroPadding2D,
 )
 PIXEL_EXPONENT = -7
@@ -62,11 +61,23 @@ class Policy:
     default: LayerBits
 
     @classmethod
-    def of(cls, network: Network) -> "Policy":
-        """The policy of a network; layers of the head without a name of their own get the head's bits."""
-        layers = {layer.name: LayerBits(layer.weight_bits, layer.activation_bits) for layer in network.layers}
+    def of(cls, network: Network, built: Network | None = None) -> "Policy":
+        """The policy of a network; layers of the head without a name of their own get the head's bits.
+
+        Args:
+            network: Whose bits.
+            built: The network that the model was built from, if it is another one of the same architecture: one
+                architecture may stand in different blocks of a space, and so have different names.
+        """
+        names = [layer.name for layer in (built or network).layers]
+        layers = {
+            name: LayerBits(layer.weight_bits, layer.activation_bits)
+            for name, layer in zip(names, network.layers, strict=True)
+        }
         quantized_head = [
-            layers[layer.name] for layer in network.layers if layer.group == HEAD and layer.kind != "float"
+            layers[name]
+            for name, layer in zip(names, network.layers, strict=True)
+            if layer.group == HEAD and layer.kind != "float"
         ]
         return cls(layers, quantized_head[-1] if quantized_head else LayerBits(8, 8))
 
@@ -125,20 +136,20 @@ class _Rewriter:
 
     def call(self, operation, *arguments, **keywords):
         """Returns the new output for an operation of the folded model."""
-        inputs = arguments[0]
+        inputs = arguments[0] if arguments else None
         if graph.is_quantizable(operation):
             return self._weighted(operation, inputs)
         if operation.name in self.taken_over:
             return inputs
-        if isinstance(operation, keras.layers.Add):
+        if type(operation) is keras.layers.Add:
             return self._add(operation, inputs)
-        if isinstance(operation, keras.layers.GlobalAveragePooling2D):
+        if type(operation) is keras.layers.GlobalAveragePooling2D:
             return self._pool(operation, inputs)
         output = graph.changed(operation)(*arguments, **keywords)
         if _is_centring(operation):
             quantizer = ActivationQuantizer(8, PIXEL_EXPONENT)
             return self._on_grid(qkeras.QActivation(quantizer, name=INPUT)(output), PIXEL_EXPONENT)
-        if isinstance(operation, KEEPS_GRID) and id(inputs) in self.grids:
+        if _keeps_grid(operation) and id(inputs) in self.grids:
             return self._on_grid(output, self.grids[id(inputs)])
         return output
 
@@ -222,14 +233,20 @@ def _fused_activations(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 def _is_relu(layer) -> bool:
     """Whether the layer clips at zero and, at most, at a maximum."""
-    if isinstance(layer, keras.layers.ReLU):
+    if type(layer) is keras.layers.ReLU:
         return not layer.negative_slope and not layer.threshold
-    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+    return type(layer) is keras.layers.Activation and layer.activation is keras.activations.relu
+
+
+def _keeps_grid(operation) -> bool:
+    if type(operation) is keras.layers.UpSampling2D:
+        return operation.interpolation == "nearest"
+    return type(operation) in KEEPS_GRID
 
 
 def _is_centring(operation) -> bool:
     return (
-        isinstance(operation, keras.layers.Rescaling)
+        type(operation) is keras.layers.Rescaling
         and operation.scale == float_model.PIXEL_SCALE
         and operation.offset == float_model.PIXEL_OFFSET
     )

@@ -112,7 +112,7 @@ class _Pool:
 def _enumerate(space: SearchSpace) -> Iterable[Genotype]:
     names = [gene.name for gene in space.genes]
     for values in itertools.product(*(gene.values for gene in space.genes)):
-        yield dict(zip(names, values, strict=True))
+        yield space.canonical(dict(zip(names, values, strict=True)))
 
 
 def _mutants(

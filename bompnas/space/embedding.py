@@ -77,18 +77,20 @@ class Embedding:
         Raises:
             ValueError: A network does not lie in the space.
         """
-        codes = np.zeros((len(networks), self._sites), dtype=np.int8)
+        codes = np.zeros((len(networks), self._sites), dtype=np.int16)
         for row, network in zip(codes, networks, strict=True):
             row[:] = self._encode(network)
         rows, width = self._table.shape
         return self._table.ravel()[codes[:, self._site] + np.arange(rows) * width]
 
     def _encode(self, network: Network) -> np.ndarray:
-        codes = self._codes.get(network.key)
+        # One network may stand in different blocks, which its key does not tell but its place in the space does.
+        key = network.key, tuple(layer.group for layer in network.layers)
+        codes = self._codes.get(key)
         if codes is None:
             if len(self._codes) >= REMEMBERED:
                 self._codes.clear()
-            codes = self._codes[network.key] = np.array(self._sited(network), dtype=np.int8)
+            codes = self._codes[key] = np.array(self._sited(network), dtype=np.int16)
         return codes
 
     def _sited(self, network: Network) -> list[int]:

@@ -24,7 +24,7 @@ class Criterion:
     Attributes:
         head: The head whose loss and metrics are used.
         probabilities: Whether the model ends in a softmax or sigmoid, so that a loss of logits would be wrong.
-        binary: Whether it has a single output, which tells two classes apart.
+        binary: Whether it has a single output, which tells two classes apart where it classifies.
     """
 
     head: Head
@@ -63,7 +63,7 @@ class Criterion:
             if given not in ("accuracy", "acc", *result):
                 metric = keras.metrics.get(given)
                 name = metric.name if isinstance(metric, keras.metrics.Metric) else metric.__name__
-                result[name] = _value(metric, self._encoded(labels, outputs, metric), outputs)
+                result.setdefault(name, _value(metric, self._encoded(labels, outputs, metric), outputs))
         return result
 
     def _loss(self):
@@ -72,7 +72,9 @@ class Criterion:
             if self.head.task != CLASSIFICATION:
                 return keras.losses.MeanSquaredError()
             given = "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"
-        if given in FROM_LOGITS:  # by name: whether the outputs are logits shows in the model
+        if (
+            isinstance(given, str) and given in FROM_LOGITS
+        ):  # by name: whether the outputs are logits shows in the model
             return FROM_LOGITS[given](from_logits=not self.probabilities)
         return keras.losses.get(given)
 

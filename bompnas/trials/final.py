@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ def train(
     front: Sequence[Candidate],
     objectives: Sequence[Objective],
     record: Record,
+    folder: Path,
     executor: Executor,
     make_task: Callable[[Sequence[Candidate]], Any],
     console: Console,
@@ -32,13 +34,14 @@ def train(
         front: Candidates to train.
         objectives: What scores the trained networks.
         record: The run's record, opened for writing.
+        folder: The run's folder.
         executor: Where the tasks run.
         make_task: Turns candidates of one architecture into the executor's task, which saves their models at
             `model_path`.
         console: Shows the user what goes on.
         changed: Called after every change of the record.
     """
-    groups = _unfinished(front, record)
+    groups = _unfinished(front, record, folder)
     shown = [key for objective in objectives for key in (objective.key, objective.key.replace("val_", "test_"))]
     running: dict[int, int] = {}
     waiting = deque(range(len(groups)))
@@ -63,9 +66,9 @@ def model_path(candidate: int) -> str:
     return f"models/{candidate}.keras"
 
 
-def _unfinished(front: Sequence[Candidate], record: Record) -> list[list[Candidate]]:
-    """What is left to train, candidates of one architecture together."""
-    finished = {final.candidate for final in record.finals if final.error is None}
+def _unfinished(front: Sequence[Candidate], record: Record, folder: Path) -> list[list[Candidate]]:
+    """What is left to train, candidates of one architecture together; a model that is gone is trained again."""
+    finished = {final.candidate for final in record.finals if final.model and (folder / final.model).exists()}
     groups: dict[str, list[Candidate]] = {}
     for candidate in front:
         if candidate.id not in finished:

@@ -21,7 +21,7 @@ from bompnas.trials.record import Record, create
 
 RECORD = "run.db"
 _LOCK = "run.lock"
-_SCRATCH = "bompnas-"
+_SCRATCH, _SCRATCH_LOCK = "bompnas-scratch-", "scratch.lock"  # names that no run's folder has
 _BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
 _WRITTEN = "experiment.yaml", "candidates.csv", "pareto.csv", "report.html", "run.log", "models", "figures"
 _SHOWN_DIFFERENCES = 8
@@ -61,11 +61,11 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A temporary directory, removed at the end; those that killed runs have left behind are removed first."""
-    for leftover in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/{_LOCK}"):
+    for leftover in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/{_SCRATCH_LOCK}"):
         with contextlib.suppress(OSError), leftover.open("a") as file:  # another user's, or one still in use
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(leftover.parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as directory, _locked(Path(directory)):
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as directory, _locked(Path(directory), _SCRATCH_LOCK):
         yield Path(directory)
 
 
@@ -93,9 +93,9 @@ def _refuse_foreign(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
     """Holds the folder's lock; the system gives it back however the process ends."""
-    with (path / _LOCK).open("a+") as file:
+    with (path / name).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

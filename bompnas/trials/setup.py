@@ -158,7 +158,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     outputs = dataset.classes if dataset.classes is not None else dataset.train.labels.shape[1]
     source = dataclasses.replace(source, outputs=outputs)
     space = _with_head(space, source, outputs)
-    if source.given not in MEASURED:
+    if not isinstance(source.given, str) or source.given not in MEASURED:
         _rehearse(source.head(), space.decode(space.seed), dataset)
     problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
     feasible.sample(problem, np.random.default_rng(experiment.seed))

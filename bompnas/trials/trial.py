@@ -113,7 +113,7 @@ def run_trial(task: TrialTask) -> TrialResult:
         own = Clock()
         try:
             with own("quantize"):
-                quantized = quantize.quantize(folded, quantize.Policy.of(network), calibration)
+                quantized = quantize.quantize(folded, quantize.Policy.of(network, task.networks[0]), calibration)
             with own("qaft"):
                 losses = loop.train(quantized, criterion, *arrays["train"], task.qaft, task.seed + 1)
             with own("evaluate"):
@@ -148,7 +148,17 @@ def save(model: keras.Model, path: Path) -> None:
     """Saves a model so that the file is either whole or not there."""
     partial = path.with_name(f".{path.name}")
     model.save(partial)
+    _flush(partial)  # the record, which is synced, must not tell of a file that a power cut takes away
     os.replace(partial, path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_arrays(parts: dict[str, tuple[np.ndarray, np.ndarray]], directory: Path) -> None:

@@ -33,3 +33,10 @@ def test_normalization_that_cannot_be_folded_stays(images):
     folded = fold.fold(model)
     np.testing.assert_allclose(folded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5)
     assert isinstance(folded.get_layer("activated_activation"), keras.layers.Activation)
+
+
+def test_normalization_over_another_axis_stays():
+    inputs = keras.Input((4, 4, 2))
+    values = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization(axis=1)(values))
+    assert fold.foldable(model) == {}

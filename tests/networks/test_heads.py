@@ -142,6 +142,15 @@ def test_a_head_that_fails_on_the_features_says_so(network):
         float_model.build(network, head)
 
 
+def test_dense_layers_at_several_positions_are_counted_at_each():
+    head = HeadSource(lambda features: keras.layers.Dense(5)(keras.layers.Reshape((16, 4))(features))).head()
+    (layer,) = heads.layers(head, (64,))
+    assert layer.macs == 16 * 4 * 5
+    head = HeadSource(lambda features: keras.layers.Dense(5)(keras.layers.Reshape((8, 4))(features))).head()
+    with pytest.raises(InputError, match="is applied at 8 positions"):
+        heads.layers(head, (32,))
+
+
 def test_convolutions_that_a_network_cannot_describe_are_refused():
     head = HeadSource(lambda features: keras.layers.Conv2D(3, (1, 3))(features), features="map").head()
     with pytest.raises(InputError, match="square kernels"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -118,6 +120,39 @@ def test_a_model_without_any_scaling_gets_one_too(flat):
     quantized = quantize.quantize(model, policy, quantize.Calibration.of(model, images))
     difference = quantized.predict(images, verbose=0) - model.predict(images, verbose=0)
     assert np.abs(difference).max() < 0.1
+
+
+def test_subclasses_and_interpolation_stay_in_float(images):
+    @keras.saving.register_keras_serializable("test")
+    class Difference(keras.layers.Add):
+        def call(self, inputs):
+            return inputs[0] - inputs[1]
+
+    inputs = keras.Input((8, 8, 1))
+    first, second = (keras.layers.Conv2D(3, 3, padding="same", name=name)(inputs) for name in ("first", "second"))
+    values = keras.layers.UpSampling2D(interpolation="bilinear")(Difference(name="difference")([first, second]))
+    model = fold.fold(keras.Model(inputs, keras.layers.Conv2D(2, 1, name="last")(values)))
+    policy = quantize.Policy({}, quantize.LayerBits(8, 8))
+    quantized = quantize.quantize(model, policy, quantize.Calibration.of(model, images))
+    assert type(quantized.get_layer("difference")) is Difference
+    assert isinstance(quantized.get_layer("last_input"), qkeras.QActivation)
+    expected, found = (m.predict(images, verbose=0) for m in (model, quantized))
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.99
+
+
+def test_a_policy_meets_the_layers_of_the_model_that_was_built(network):
+    twin = dataclasses.replace(
+        network.with_bits(3),
+        layers=tuple(
+            dataclasses.replace(layer, name=layer.name.replace("block2", "block3"), group="block3")
+            if layer.group == "block2"
+            else layer
+            for layer in network.with_bits(3).layers
+        ),
+    )
+    assert twin.architecture_key == network.architecture_key
+    policy = quantize.Policy.of(twin, network)
+    assert all(policy.layers[layer.name].weights == 3 for layer in network.layers)
 
 
 def test_shared_layers_are_refused():

@@ -87,3 +87,19 @@ def test_a_network_of_another_space_is_refused(cifar10, digits):
         digits.embedding.features([cifar10.decode(cifar10.seed)])
     with pytest.raises(ValueError, match=r"stem has bits 3, the space allows \[4, 5, 6, 7, 8\]"):
         digits.embedding.features([digits.decode(digits.seed).with_bits(3)])
+
+
+def test_a_network_that_stands_in_another_block_has_a_vector_of_its_own(digits):
+    """24 channels are width 1 of block 2 and width 0.75 of block 3: equal networks, unequal places."""
+    common = {**digits.seed, "block3.kernel": 3, "block2.kernel": 3}
+    absent = {"block2.repetitions": 0, "block3.repetitions": 0}
+    first = digits.decode({**common, **absent, "block2.repetitions": 1, "block2.width": 1.0, "block2.expansion": 2})
+    second = digits.decode({**common, **absent, "block3.repetitions": 1, "block3.width": 0.75, "block3.expansion": 2})
+    assert first.key == second.key
+    weights = np.ones(len(digits.embedding.group_names))
+    for order in ([first, second], [second, first]):
+        embedding = Embedding(digits.stages)
+        distances = squared_distances(embedding, order, weights)
+        named = dict.fromkeys(embedding.group_names, 1.0)
+        assert distances[0, 1] == pytest.approx(edit_distance(digits.stages, first, second, named))
+        assert distances[0, 1] > 0

@@ -65,6 +65,17 @@ def test_binary_classification(activation, loss):
     assert measured["accuracy"] == 0.5
 
 
+def test_a_metric_of_the_user_does_not_replace_what_is_searched_for():
+    class Head:
+        loss = None
+        metrics = (keras.metrics.Accuracy(),)
+
+        def build(self, hp, inputs):
+            return keras.layers.Dense(3)(inputs)
+
+    assert criterion(from_object(Head())).measure(LABELS, LOGITS)["accuracy"] == 0.75
+
+
 def test_regression():
     head = HeadSource("regression", 2).head()
     targets = np.array([[0.0, 1.0], [2.0, 3.0]], "float32")

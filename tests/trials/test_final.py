@@ -20,18 +20,22 @@ def front(new_record, make_candidate):
 
 
 @pytest.fixture
-def train(new_record, problem, fakes):
+def train(new_record, problem, fakes, tmp_path):
     """Trains a front with a fake trial; returns the ids of the candidates of each task."""
+    (tmp_path / "models").mkdir()
 
     def run(front, trial=fakes.trial):
         tasks = []
 
         def make_task(candidates):
             tasks.append([candidate.id for candidate in candidates])
+            for candidate in candidates:
+                (tmp_path / final.model_path(candidate.id)).write_text("a model")
             return tuple(candidates)
 
         executor = InProcess(trial, threads=1)
-        final.train(front, problem.objectives, new_record, executor, make_task, Console(quiet=True), lambda: None)
+        console = Console(quiet=True)
+        final.train(front, problem.objectives, new_record, tmp_path, executor, make_task, console, lambda: None)
         return tasks
 
     return run
@@ -58,6 +62,12 @@ def test_finals_hold_final_metrics_and_score(train, front, new_record, problem, 
 def test_finished_finals_are_not_trained_again(train, front):
     train(front)
     assert train(front) == []
+
+
+def test_a_model_that_is_gone_is_trained_again(train, front, tmp_path):
+    train(front)
+    (tmp_path / "models" / "2.keras").unlink()
+    assert train(front) == [[2]]
 
 
 def test_a_failed_final_is_recorded_and_tried_again(train, front, new_record, fakes):

@@ -180,9 +180,13 @@ def test_scratch_is_removed_at_the_end_and_after_a_kill(tmp_path, monkeypatch, e
     command = [sys.executable, "-c", textwrap.dedent(program)]
     subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)})
     (killed,) = tmp_path.iterdir()
+    finished = tmp_path / "bompnas-scratch-and-mine"  # whatever a user calls the folder of a run, it is kept
+    with folder.opened(finished, meta()):
+        pass
     with folder.scratch() as first:
         assert not killed.exists()
         with folder.scratch() as second:
             assert first.is_dir()
             assert first != second
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [finished]
+    assert (finished / "run.db").exists()

@@ -188,6 +188,18 @@ def test_a_user_s_head_is_taken_through_quantization_before_the_run():
         prepared(lambda features: keras.layers.Dense(10)(keras.layers.Lambda(lambda x: x + 1)(features)))
 
 
+@dataclasses.dataclass
+class Plain:
+    units: int = 10
+
+    def build(self, hp, inputs):
+        return keras.layers.Dense(self.units)(inputs)
+
+
+def test_a_head_need_not_be_hashable():
+    assert prepared(Plain()).problem.space.decode(prepared(Plain()).problem.space.seed).head[0].out_channels == 10
+
+
 def test_objectives_must_be_measured_by_the_head():
     regression = Softmax(loss="mean_squared_error")
     with pytest.raises(InputError, match=r"the head is for regression .* measures no accuracy; choose among loss, mae"):
