@@ -4,9 +4,9 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from bompnas.space.network import Network
+from bompnas.space.space import Decoded, Value
 
-Genotype = Mapping[str, int | float]
+Genotype = Mapping[str, Value]
 
 
 class State(enum.StrEnum):
@@ -24,7 +24,7 @@ class Candidate:
     Attributes:
         id: Number of the candidate in its run, from 1.
         trial: Number of the float training that it came from, from 1.
-        network: The realised network.
+        network: The realised network; a `Point` where the space is one of plain genes.
         genotype: The genes that it was decoded from; None where a method has none.
         state: Pending, completed or failed.
         cost: What a hardware model says of it before any training; keys carry their unit (`size_bits`).
@@ -36,7 +36,7 @@ class Candidate:
 
     id: int
     trial: int
-    network: Network
+    network: Decoded
     genotype: Genotype | None
     state: State
     cost: Mapping[str, float]

@@ -9,6 +9,11 @@ the paper; its published networks score 2.49 to 2.61.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+Values = TypeVar("Values", float, np.ndarray)
 
 SMALLEST_SHARE = 0.01
 """A minimized value below this share of its reference counts as that: a loss of 0 must not be infinitely good."""
@@ -32,8 +37,8 @@ class Objective:
     maximize: bool
     transform: str = "identity"
 
-    def term(self, value: float) -> float:
-        """This objective's part of the score.
+    def term(self, value: Values) -> Values:
+        """This objective's part of the score, of one value or of an array of them.
 
         Raises:
             ValueError: A minimized objective's transformed value is not positive, so that eq. (1) has no meaning.
@@ -41,35 +46,58 @@ class Objective:
         if self.maximize:
             return value / self.reference
         transformed = self.transformed(value)
-        if not transformed > 0:
+        if not np.all(transformed >= 0 if self.transform == "identity" else transformed > 0):
             raise ValueError(
-                f"objective {self.name!r}: {self.transform}({value:g}) is not positive; a minimized objective needs a "
-                "unit in which its transform stays positive"
+                f"objective {self.name!r}: {self.transform}({np.min(value):g}) is not positive; a minimized objective "
+                "needs a unit in which its transform stays positive"
             )
-        return self.reference / transformed
+        return self.reference / self._bounded(transformed)
 
-    def transformed(self, value: float) -> float:
-        """The value on the scale of the score's denominator."""
+    def transformed(self, value: Values) -> Values:
+        """The value on the scale of the score: as it is, or its logarithm."""
         if self.transform == "identity":
-            return value if value < 0 else max(value, SMALLEST_SHARE * self.reference)
-        return math.log10(value) if value > 0 else -math.inf
+            return value
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logarithm = np.where(np.asarray(value) > 0, np.log10(value), -math.inf)
+        return logarithm if logarithm.ndim else logarithm.item()
+
+    def optimistic_term(self, mean: np.ndarray, deviation: np.ndarray, beta: float) -> np.ndarray:
+        """This objective's part of the score if its transformed value is better than expected.
+
+        Args:
+            mean: Of the transformed value, shape (m,).
+            deviation: Of the transformed value, shape (m,).
+            beta: How many deviations better.
+
+        Returns:
+            Shape (m,); a minimized value is kept positive.
+        """
+        if self.maximize:
+            return (mean + beta * deviation) / self.reference
+        return self.reference / self._bounded(mean - beta * deviation)
+
+    def _bounded(self, transformed: Values) -> Values:
+        bounded = np.maximum(transformed, SMALLEST_SHARE * self.reference)
+        return bounded if bounded.ndim else bounded.item()
 
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """An upper limit on a cost, exact and known before training.
+    """A limit on a cost, exact and known before training, or on a metric.
 
     Attributes:
-        key: The cost (`size_kb`).
-        limit: Its largest allowed value.
+        key: The cost (`size_kb`) or metric (`val_loss`).
+        limit: Its largest allowed value, or its smallest.
+        at_least: Whether the limit is the smallest allowed value.
     """
 
     key: str
     limit: float
+    at_least: bool = False
 
-    def satisfied(self, values: Mapping[str, float]) -> bool:
-        """Whether the values keep the limit."""
-        return values[self.key] <= self.limit
+    def satisfied(self, values: Mapping[str, Values]) -> Any:
+        """Whether the values keep the limit: a bool, or an array of them."""
+        return values[self.key] >= self.limit if self.at_least else values[self.key] <= self.limit
 
 
 def score(objectives: Iterable[Objective], values: Mapping[str, float]) -> float:

@@ -1,50 +1,31 @@
-"""BOMP-NAS' search strategy: a Gaussian process on edit distances and an upper confidence bound.
+"""BOMP-NAS' search strategy: Gaussian processes on edit distances, and an acquisition function.
 
-This is the paper's preset: one process on the score of eq. (1), all edits of equal weight, Matern-5/2, UCB with a
-constant beta. The paper leaves the start open: here it is the seed network and a random set spread evenly over sizes.
+The engine (`preset: bomp`) models what trials measure with learned edit weights and takes costs as the exact functions
+that they are. `preset: paper` is the paper's own recipe: one process on the score of eq. (1), all edits of equal
+weight, Matern-5/2, UCB with a constant beta of 2.576. The paper leaves the start open: here it is the seed network and
+a random set spread evenly over sizes.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 import threadpoolctl
 
-from bompnas.candidate import Candidate, Genotype, State
+from bompnas.candidate import Candidate, State
 from bompnas.problem import Problem
-from bompnas.search import feasible, gp, kernel, optimize
-from bompnas.search.acquisition import upper_confidence_bound
+from bompnas.search import feasible, gp, optimize, surrogate
+from bompnas.search.acquisition import Acquisition, HypervolumeImprovement, RandomScalarization, UpperConfidenceBound
+from bompnas.search.encoding import encoding
 from bompnas.search.proposer import Proposal
-from bompnas.search.random import untried
-from bompnas.space.network import Network
-from bompnas.space.space import SearchSpace
+from bompnas.search.random import keys, known, random_policies, untried
+from bompnas.search.surrogate import SCORE, Memory, Surrogate
 
 FEWEST_OBSERVATIONS = 2
 """Completed candidates below which there is no scale to standardize by."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Surrogate:
-    """What a Gaussian process says of the score.
-
-    Attributes:
-        space: Whose embedding places the networks.
-        posterior: Of the standardized score.
-        mean: Of the observed scores.
-        deviation: Of the observed scores.
-    """
-
-    space: SearchSpace
-    posterior: gp.Posterior
-    mean: float
-    deviation: float
-
-    def predict(self, networks: Sequence[Network]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the score of m networks, two arrays of shape (m,)."""
-        mean, deviation = self.posterior.predict(embed(self.space, networks))
-        return self.mean + self.deviation * mean, self.deviation * deviation
+PAPER_BETA = 2.576
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,92 +34,143 @@ class BayesianProposer:
 
     Attributes:
         initial: Number of proposals before the surrogate is asked.
-        beta: Optimism of the upper confidence bound [posterior standard deviations].
+        preset: `bomp` or `paper`.
+        acquisition: `ucb`, `ehvi` or `parego`.
+        betas: Optimism of the confidence bound [posterior standard deviations]; each proposal draws one of them.
+        policies: Policies of each float training.
     """
 
     initial: int
-    beta: float
+    preset: Literal["bomp", "paper"] = "bomp"
+    acquisition: Acquisition = "ucb"
+    betas: tuple[float, ...] = (0.5, 2.0, 4.0, 8.0)
+    policies: int = 1
+    _memory: Memory = dataclasses.field(default_factory=Memory, init=False, repr=False, compare=False)
 
     def propose(
-        self, problem: Problem, completed: Sequence[Candidate], pending: Sequence[Candidate], seed: int, index: int
+        self,
+        problem: Problem,
+        completed: Sequence[Candidate],
+        pending: Sequence[Candidate],
+        seed: int,
+        index: int,
+        fits: Sequence[Mapping[str, Any]] = (),
     ) -> Proposal:
         """See `bompnas.search.proposer.Proposer.propose`."""
         # The last bits of a sum depend on its threads, and busy cores make several threads slower than one.
         with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
-            return self._propose(problem, completed, pending, seed, index)
+            return self._propose(problem, completed, pending, seed, index, fits)
+
+    def surrogate(
+        self,
+        problem: Problem,
+        completed: Sequence[Candidate],
+        pending: Sequence[Candidate],
+        fits: Sequence[Mapping[str, Any]] = (),
+    ) -> Surrogate:
+        """What is known after some candidates, those in training conditioned on at their posterior mean."""
+        paper = self.preset == "paper"
+        observed = [candidate for candidate in completed if candidate.genotype is not None]
+        known_so_far = surrogate.build(
+            [SCORE] if paper else surrogate.targets(problem),
+            gp.Model(tied=paper, linear=not paper),
+            encoding(problem, summaries=not paper),
+            (observed, known(problem, observed)),
+            fits,
+            self._memory,
+        )
+        return known_so_far.believing(known(problem, pending))
 
     def _propose(
-        self, problem: Problem, completed: Sequence[Candidate], pending: Sequence[Candidate], seed: int, index: int
+        self,
+        problem: Problem,
+        completed: Sequence[Candidate],
+        pending: Sequence[Candidate],
+        seed: int,
+        index: int,
+        fits: Sequence[Mapping[str, Any]],
     ) -> Proposal:
         generator = np.random.default_rng([seed, index])
-        candidates = [*completed, *pending]
-        taken = {candidate.network.key for candidate in candidates}
+        everything = [*completed, *pending]
+        taken = keys(problem, everything)
         if index < self.initial:
             start = initial_design(problem, self.initial, seed)
-            if index < len(start) and problem.space.decode(start[index]).key not in taken:
-                return Proposal(start[index], {"source": "start"})
+            if index < len(start) and problem.space.batch(start[index : index + 1]).keys[0] not in taken:
+                return self._by_chance(problem, start[index], taken, generator, "start")
         if sum(candidate.state is State.COMPLETED for candidate in completed) < FEWEST_OBSERVATIONS:
-            return Proposal(untried(problem, candidates, generator), {"source": "random"})
+            first = untried(problem, taken, known(problem, everything), generator)
+            return self._by_chance(problem, first, taken, generator, "random")
 
-        surrogate = fit_surrogate(problem.space, completed, pending)
+        beta = float(generator.choice(self.betas))
+        belief = self.surrogate(problem, completed, pending, fits)
+        value = self._acquisition(problem, belief, beta, generator)
+        best = optimize.maximize(problem, value, _best_first(problem, completed), taken, generator)
+        details = {"source": "surrogate", "acquisition": self.acquisition, "beta": beta}
+        new_fit = None if any(fit["length"] == belief.fit["length"] for fit in fits) else belief.fit
+        if best is None:
+            return Proposal((), details)
+        for name, (mean, deviation) in belief.predict(belief.features(best[None])).items():
+            details |= {f"{name} mean": mean.item(), f"{name} deviation": deviation.item()}
+        chosen = [best]
+        while len(chosen) < self.policies:
+            taken = taken | set(problem.space.batch(best[None]).keys)
+            belief = belief.believing(best[None])
+            value = self._acquisition(problem, belief, float(generator.choice(self.betas)), generator)
+            best = optimize.maximize_policy(problem, value, chosen[0], taken)
+            if best is None:
+                break
+            chosen.append(best)
+        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), details, new_fit)
 
-        def acquisition(networks: Sequence[Network]) -> np.ndarray:
-            return upper_confidence_bound(*surrogate.predict(networks), self.beta)
+    def _acquisition(
+        self, problem: Problem, belief: Surrogate, beta: float, generator: np.random.Generator
+    ) -> optimize.Acquisition:
+        if self.acquisition == "ehvi":
+            return HypervolumeImprovement(problem, belief)
+        if self.acquisition == "parego":
+            return RandomScalarization(problem, belief, beta, generator)
+        return UpperConfidenceBound(problem, belief, beta)
 
-        genotype = optimize.maximize(problem, acquisition, _best_first(completed), taken, generator)
-        if genotype is None:
-            return Proposal(None, {"source": "surrogate"})
-        mean, deviation = surrogate.predict([problem.space.decode(genotype)])
-        theta = dataclasses.asdict(surrogate.posterior.hyper_parameters)
-        return Proposal(
-            genotype,
-            {"source": "surrogate", "mean": mean.item(), "deviation": deviation.item(), "beta": self.beta, **theta},
-        )
+    def _by_chance(
+        self,
+        problem: Problem,
+        first: np.ndarray | None,
+        taken: set[bytes],
+        generator: np.random.Generator,
+        source: str,
+    ) -> Proposal:
+        if first is None:
+            return Proposal((), {"source": source})
+        chosen = [first, *random_policies(problem, first, taken, self.policies - 1, generator)]
+        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": source})
 
 
-def initial_design(problem: Problem, count: int, seed: int) -> list[Genotype]:
-    """The seed network, if feasible, then networks stratified by size, in random order: distinct, at most `count`."""
+def initial_design(problem: Problem, count: int, seed: int) -> np.ndarray:
+    """The seed network, if feasible, then networks stratified by size, in random order.
+
+    Returns:
+        Codes of distinct networks, at most `count`, shape (n, genes).
+    """
     generator = np.random.default_rng(seed)
     space = problem.space
-    seed_network = space.decode(space.seed)
-    first = [space.seed] if problem.feasible(seed_network) else []
-    others = [
-        genotype
-        for genotype in feasible.stratified(problem, count, generator)
-        if not first or space.decode(genotype).key != seed_network.key
-    ]
-    return [*first, *(others[position] for position in generator.permutation(len(others)))][:count]
+    seed_codes = space.defaults[None]
+    others = feasible.stratified(problem, count, generator)
+    if not problem.keeps(space.decode(space.seed)):
+        return generator.permutation(others)[:count]
+    (seed_key,) = space.batch(seed_codes).keys
+    other = [key != seed_key for key in space.batch(others).keys]
+    return np.concatenate([seed_codes, generator.permutation(others[other])])[:count]
 
 
-def fit_surrogate(space: SearchSpace, completed: Sequence[Candidate], pending: Sequence[Candidate]) -> Surrogate:
-    """Fits a Gaussian process to the scores.
-
-    Args:
-        space: Whose embedding places the networks.
-        completed: Completed candidates, at least one, and failed ones, which count as the worst completed score.
-        pending: Candidates in training, conditioned on at the posterior mean.
-    """
-    worst = min(candidate.score for candidate in completed if candidate.state is State.COMPLETED)
-    scores = np.array([candidate.score if candidate.state is State.COMPLETED else worst for candidate in completed])
-    mean, deviation = scores.mean(), scores.std() or 1.0
-    features = embed(space, [candidate.network for candidate in completed])
-    targets = (scores - mean) / deviation
-    posterior = gp.posterior(features, targets, gp.fit(features, targets))
-    if pending:
-        posterior = posterior.condition(embed(space, [candidate.network for candidate in pending]))
-    return Surrogate(space, posterior, mean.item(), float(deviation))
+def _best_first(problem: Problem, candidates: Sequence[Candidate]) -> np.ndarray:
+    """Codes of the candidates, by falling score; failed ones last."""
+    return known(
+        problem, sorted(candidates, key=lambda candidate: np.inf if candidate.score is None else -candidate.score)
+    )
 
 
-def embed(space: SearchSpace, networks: Sequence[Network]) -> np.ndarray:
-    """Embeddings in which every edit weighs the same, shape (m, F)."""
-    embedding = space.embedding
-    return kernel.weigh(embedding.features(networks), embedding.groups, np.ones(len(embedding.group_names)))
-
-
-def _best_first(candidates: Sequence[Candidate]) -> list[Genotype]:
-    """Genotypes of the candidates, by falling score; failed ones last."""
-    ranked = sorted(candidates, key=lambda candidate: np.inf if candidate.score is None else -candidate.score)
-    return [candidate.genotype for candidate in ranked if candidate.genotype is not None]
+def _betas(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class BompSettings(pydantic.BaseModel):
@@ -148,7 +180,11 @@ class BompSettings(pydantic.BaseModel):
         trials: Number of float trainings.
         initial: How many of them start the search: the seed network and a set stratified by size. As many as `trials`,
             or more, leave nothing to the surrogate.
-        beta: Optimism of the upper confidence bound [posterior standard deviations].
+        preset: `bomp`, or `paper` for the paper's own recipe.
+        acquisition: `ucb` of the score, `ehvi` for the Pareto front, or `parego`: random scalarizations.
+        beta: Optimism of the upper confidence bound [posterior standard deviations]: one, or several of which each
+            proposal draws one; 2.576 if the preset is `paper`.
+        policies_per_network: Policies that each float training is quantized and fine-tuned under.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -156,8 +192,28 @@ class BompSettings(pydantic.BaseModel):
     name: Literal["bomp"] = "bomp"
     trials: int = pydantic.Field(default=100, ge=1)
     initial: int = pydantic.Field(default=10, ge=1)
-    beta: float = pydantic.Field(default=2.576, ge=0, allow_inf_nan=False)
+    preset: Literal["bomp", "paper"] = "bomp"
+    acquisition: Acquisition = "ucb"
+    beta: Annotated[
+        list[Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]],
+        pydantic.BeforeValidator(_betas),
+        pydantic.Field(min_length=1),
+    ] = pydantic.Field(
+        default_factory=lambda settings: [PAPER_BETA] if settings.get("preset") == "paper" else [0.5, 2.0, 4.0, 8.0]
+    )
+    policies_per_network: int = pydantic.Field(default=1, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _paper_scores(self) -> "BompSettings":
+        if self.preset == "paper" and self.acquisition != "ucb":
+            raise ValueError(
+                f"acquisition: preset paper models the score alone, which {self.acquisition} cannot use; "
+                "remove one of the two"
+            )
+        return self
 
     def proposer(self) -> BayesianProposer:
         """The proposer of these settings."""
-        return BayesianProposer(self.initial, self.beta)
+        return BayesianProposer(
+            self.initial, self.preset, self.acquisition, tuple(self.beta), self.policies_per_network
+        )

@@ -1,22 +1,20 @@
-"""An exact Gaussian process on embedded networks, with hyper-parameters at their posterior mode.
+"""An exact Gaussian process on vectors of genotypes, with parameters at their posterior mode.
 
 | symbol  | here              | meaning                                                        | shape  |
 |---------|-------------------|----------------------------------------------------------------|--------|
-| X       | `features`        | weighted embeddings of the observed networks                   | (n, F) |
+| X       | `features`        | vectors of the observed genotypes                              | (n, F) |
 | y       | `targets`         | standardized observations                                      | (n,)   |
-| X*      | `features`        | weighted embeddings to predict at                              | (m, F) |
-| l       | `length_scale`    | length-scale, in units of sqrt(D)                              |        |
-| s^2     | `signal_variance` | prior variance of the latent function                          |        |
-| v       | `noise_variance`  | variance of an observation around it                           |        |
-| K       | `covariance`      | s^2 m(D / l^2), Matern-5/2 (`bompnas.search.kernel`)           | (n, n) |
-| L       | `factor`          | lower Cholesky factor, L L^T = K + v I                         | (n, n) |
+| X*      | `features`        | vectors to predict at                                          | (m, F) |
+| v       | `noise`           | variance of an observation around the latent function          |        |
+| e       | `extra`           | further variance of single observations                        | (n,)   |
+| K       | `covariance`      | `bompnas.search.kernel`                                        | (n, n) |
+| L       | `factor`          | lower Cholesky factor, L L^T = K + v I + diag(e)               | (n, n) |
 | z       | `whitened`        | L^-1 y                                                         | (n,)   |
 | V       |                   | L^-1 K(X, X*)                                                  | (n, m) |
-| theta   | `HyperParameters` | l, s^2, v; fitted as logarithms                                | (3,)   |
 
-mean = V^T z and variance = s^2 - diag(V^T V) (Rasmussen and Williams 2006, eqs. 2.25 and 2.26, whitened). A further
-observation appends one row to L and one entry to z; one at its own posterior mean appends a zero to z, and so changes
-no mean.
+mean = V^T z and variance = k(x*, x*) - diag(V^T V) (Rasmussen and Williams 2006, eqs. 2.25 and 2.26, whitened). A
+further observation appends one row to L and one entry to z; one at its own posterior mean appends a zero to z, and so
+changes no mean.
 """
 
 import dataclasses
@@ -26,49 +24,60 @@ import numpy as np
 from scipy import linalg, optimize
 
 from bompnas.search import kernel
+from bompnas.search.kernel import Features, Parameters
 
 JITTERS = (0.0, *(10.0**power for power in range(-10, -3)))
 TYPICAL_DISTANCE = 1.4
-"""Median of the prior of the mean pairwise D / l^2 among the observed networks."""
-ITERATIONS = 100
+"""Median of the prior of the mean pairwise D among the observed genotypes."""
+COLD_ITERATIONS, WARM_ITERATIONS = 40, 10
 
 
 @dataclasses.dataclass(frozen=True)
-class HyperParameters:
-    """What the covariance depends on besides the networks.
+class Model:
+    """Which parameters are learned.
 
     Attributes:
-        length_scale: In units of sqrt(D).
-        signal_variance: Prior variance of the latent function, in squared units of the targets.
-        noise_variance: Variance of an observation around it, in squared units of the targets.
+        tied: Whether all groups share one weight.
+        linear: Whether the covariance has linear parts.
     """
 
-    length_scale: float
-    signal_variance: float
-    noise_variance: float
-
-    @property
-    def logarithms(self) -> np.ndarray:
-        """The parameters as the optimizer sees them, shape (3,)."""
-        return np.log(dataclasses.astuple(self))
-
-    @classmethod
-    def from_logarithms(cls, logarithms: np.ndarray) -> "HyperParameters":
-        """Inverse of `logarithms`."""
-        return cls(*np.exp(logarithms).tolist())
+    tied: bool = False
+    linear: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
-class Prior:
-    """Independent normal priors of the logarithms of the hyper-parameters.
+class Factor:
+    """The observed genotypes of a Gaussian process, in the form that predictions need.
 
     Attributes:
-        mode: The most probable hyper-parameters; the fit starts there.
-        deviations: Standard deviations of the logarithms, shape (3,).
+        parameters: Those of the covariance.
+        features: Observed genotypes, n.
+        lower: Lower Cholesky factor of the covariance of the observations, shape (n, n).
     """
 
-    mode: HyperParameters
-    deviations: np.ndarray = dataclasses.field(default_factory=lambda: np.array([0.5, 0.7, 1.2]))
+    parameters: Parameters
+    features: Features
+    lower: np.ndarray
+
+    def append(self, features: Features, extra: np.ndarray) -> "Factor":
+        """Further observed genotypes, m of them with extra noise of shape (m,): O(n^2) for a few."""
+        cross = self.whitened_covariance(features)
+        schur = kernel.covariance(features, features, self.parameters) - cross.T @ cross
+        corner = cholesky(schur + np.diag(self.parameters.noise + extra))
+        n, m = len(self.features), len(features)
+        lower = np.zeros((n + m, n + m))
+        lower[:n, :n], lower[n:, :n], lower[n:, n:] = self.lower, cross.T, corner
+        rows = np.concatenate([self.features.rows, features.rows])
+        return Factor(self.parameters, self.features.with_rows(rows), lower)
+
+    def whiten(self, targets: np.ndarray) -> np.ndarray:
+        """z, shape (n,)."""
+        return linalg.solve_triangular(self.lower, targets, lower=True, check_finite=False)
+
+    def whitened_covariance(self, features: Features) -> np.ndarray:
+        """V, shape (n, m)."""
+        cross = kernel.covariance(self.features, features, self.parameters)
+        return linalg.solve_triangular(self.lower, cross, lower=True, check_finite=False, overwrite_b=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,127 +85,153 @@ class Posterior:
     """A Gaussian process given its observations.
 
     Attributes:
-        hyper_parameters: Those of the covariance.
-        features: Observed networks, shape (n, F).
-        factor: Lower Cholesky factor of the covariance of the observations, shape (n, n).
+        factor: The observed genotypes.
         whitened: Targets in the factor's coordinates, shape (n,).
     """
 
-    hyper_parameters: HyperParameters
-    features: np.ndarray
-    factor: np.ndarray
+    factor: Factor
     whitened: np.ndarray
 
-    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the latent function, noise not included.
-
-        Args:
-            features: Networks to predict at, shape (m, F).
-
-        Returns:
-            Two arrays of shape (m,).
-        """
-        cross = self._whitened_covariance(features)
-        variance = self.hyper_parameters.signal_variance - (cross**2).sum(axis=0)
+    def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the latent function at m genotypes, noise not included; two of shape (m,)."""
+        cross = self.factor.whitened_covariance(features)
+        variance = kernel.variance(features, self.factor.parameters) - np.einsum("nm,nm->m", cross, cross)
         return cross.T @ self.whitened, np.sqrt(np.maximum(variance, 0))
 
-    def condition(self, features: np.ndarray, targets: np.ndarray | None = None) -> "Posterior":
-        """The same process with further observations: appends to the Cholesky factor, O(n^2) for a few rows.
+    def believing(self, features: Features) -> "Posterior":
+        """The process after m genotypes were observed at their posterior mean.
 
-        Args:
-            features: New networks, shape (m, F).
-            targets: What was observed, shape (m,); None stands for the posterior mean, which shrinks the deviation
-                around networks still in training and leaves every mean as it is.
+        It stands for genotypes in training: the deviation around them shrinks, and every mean stays as it is.
         """
-        theta = self.hyper_parameters
-        cross = self._whitened_covariance(features)
-        schur = covariance(kernel.squared_distances(features, features), theta) - cross.T @ cross
-        corner = cholesky(schur + theta.noise_variance * np.eye(len(features)))
-        if targets is None:
-            new = np.zeros(len(features))
-        else:
-            new = linalg.solve_triangular(corner, targets - cross.T @ self.whitened, lower=True)
-        factor = np.block([[self.factor, np.zeros_like(cross)], [cross.T, corner]])
-        return Posterior(theta, np.concatenate([self.features, features]), factor, np.concatenate([self.whitened, new]))
-
-    def _whitened_covariance(self, features: np.ndarray) -> np.ndarray:
-        squared = kernel.squared_distances(self.features, features)
-        return linalg.solve_triangular(self.factor, covariance(squared, self.hyper_parameters), lower=True)
+        factor = self.factor.append(features, np.zeros(len(features)))
+        return Posterior(factor, np.concatenate([self.whitened, np.zeros(len(features))]))
 
 
-def posterior(features: np.ndarray, targets: np.ndarray, hyper_parameters: HyperParameters) -> Posterior:
-    """The Gaussian process given observations, shapes (n, F) and (n,), n >= 1."""
-    squared = kernel.squared_distances(features, features)
-    factor = cholesky(_observed_covariance(squared, hyper_parameters))
-    return Posterior(hyper_parameters, features, factor, linalg.solve_triangular(factor, targets, lower=True))
+def factorize(features: Features, extra: np.ndarray, parameters: Parameters) -> Factor:
+    """The factor of n observed genotypes with extra noise of shape (n,)."""
+    total = kernel.covariance(features, features, parameters) + np.diag(parameters.noise + extra)
+    return Factor(parameters, features, cholesky(total))
 
 
-def fit(features: np.ndarray, targets: np.ndarray) -> HyperParameters:
-    """Maximum a posteriori hyper-parameters: L-BFGS with the analytic gradient, from the mode of the prior.
+def fit(
+    features: Features, targets: np.ndarray, extra: np.ndarray, model: Model, start: Parameters | None = None
+) -> Parameters:
+    """Maximum a posteriori parameters: L-BFGS with the analytic gradient.
 
-    A pure function: the same observations give the same hyper-parameters.
+    A pure function: the same observations give the same parameters.
 
     Args:
-        features: Weighted embeddings, shape (n, F), n >= 2.
+        features: Observed genotypes, n >= 2.
         targets: Standardized observations, shape (n,).
+        extra: Extra noise of single observations, shape (n,).
+        model: Which parameters are learned.
+        start: Parameters of an earlier fit, from which a few steps suffice; the mode of the prior if None.
     """
-    squared = kernel.squared_distances(features, features)
-    prior = default_prior(squared)
-    start = prior.mode.logarithms
+    prior = Prior(features, model)
+    initial = prior.mode if start is None else np.clip(prior.logarithms(start), prior.low, prior.high)
 
     def loss(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = log_density(HyperParameters.from_logarithms(logarithms), squared, targets, prior)
+        value, gradient = log_density(logarithms, features, targets, extra, prior)
         return -value, -gradient
 
-    # The prior is the regularizer; the bounds, five deviations away, only keep a line search from overflowing.
-    bounds = optimize.Bounds(start - 5 * prior.deviations, start + 5 * prior.deviations)
-    result = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS})
-    return HyperParameters.from_logarithms(result.x)
+    iterations = COLD_ITERATIONS if start is None else WARM_ITERATIONS
+    result = optimize.minimize(
+        loss,
+        initial,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=optimize.Bounds(prior.low, prior.high),
+        options={"maxiter": iterations},
+    )
+    return prior.parameters(result.x)
 
 
-def default_prior(squared: np.ndarray) -> Prior:
-    """Prior for standardized targets: the length-scale follows the observed distances, shape (n, n)."""
-    pairs = squared[np.triu_indices_from(squared, k=1)]
-    mean = pairs.mean() if pairs.any() else TYPICAL_DISTANCE
-    return Prior(HyperParameters(math.sqrt(mean / TYPICAL_DISTANCE), 1.0, 0.05))
+class Prior:
+    """Independent normal priors of the logarithms of the parameters, for standardized targets.
+
+    The vector of logarithms holds the weights (one if tied), signal, noise and, if the model has them, the two linear
+    variances. The weights' mode follows the observed distances, so that the mean pairwise D has a typical value.
+
+    Attributes:
+        mode: The most probable logarithms, shape (P,).
+        deviations: Standard deviations of the logarithms, shape (P,).
+        low: Lower bounds, five deviations away; they only keep a line search from overflowing.
+        high: Upper bounds.
+    """
+
+    def __init__(self, features: Features, model: Model):
+        self._model = model
+        self._groups = int(features.groups.max(initial=-1)) + 1
+        spread = 2 * features.rows.var(axis=0).sum()  # the mean of all squared distances
+        weight = math.log(TYPICAL_DISTANCE / spread) if spread > 0 else 0.0
+        weights = 1 if model.tied else self._groups
+        tail = [(0.0, 0.7), (math.log(0.05), 1.2)] + [(0.0, 1.0)] * (2 if model.linear else 0)
+        self.mode = np.array([weight] * weights + [mode for mode, _ in tail])
+        self.deviations = np.array([1.0] * weights + [deviation for _, deviation in tail])
+        self.low, self.high = self.mode - 5 * self.deviations, self.mode + 5 * self.deviations
+
+    def parameters(self, logarithms: np.ndarray) -> Parameters:
+        """The parameters that logarithms stand for."""
+        values = np.exp(logarithms)
+        count = 1 if self._model.tied else self._groups
+        weights = np.repeat(values[:count], self._groups) if self._model.tied else values[:count]
+        linear = values[count + 2 :] if self._model.linear else np.zeros(2)
+        return Parameters(weights, values[count].item(), linear, values[count + 1].item())
+
+    def logarithms(self, parameters: Parameters) -> np.ndarray:
+        """Inverse of `parameters`."""
+        weights = parameters.weights[:1] if self._model.tied else parameters.weights
+        linear = parameters.linear if self._model.linear else []
+        return np.log(np.concatenate([weights, [parameters.signal, parameters.noise], linear]))
+
+    def gradient(self, weights: np.ndarray, signal: float, noise: float, linear: np.ndarray) -> np.ndarray:
+        """A gradient by the logarithms from its parts by all weights, signal, noise and linear variances."""
+        return np.concatenate(
+            [[weights.sum()] if self._model.tied else weights, [signal, noise], linear if self._model.linear else []]
+        )
 
 
 def log_density(
-    hyper_parameters: HyperParameters, squared: np.ndarray, targets: np.ndarray, prior: Prior
+    logarithms: np.ndarray, features: Features, targets: np.ndarray, extra: np.ndarray, prior: Prior
 ) -> tuple[float, np.ndarray]:
     """Log marginal likelihood plus log prior, up to a constant of the prior (Rasmussen and Williams 2006, eq. 5.8).
 
+    The gradient by the weights of all groups costs one matrix product: with W the symmetric matrix of dvalue/dD,
+    sum_ij W_ij (x_if - x_jf)^2 = 2 (sum_i r_i x_if^2 - sum_i x_if (W X)_if) for every feature f, r = W 1.
+
     Args:
-        hyper_parameters: Where to evaluate.
-        squared: Squared distances of the observed networks, shape (n, n).
+        logarithms: Where to evaluate, shape (P,).
+        features: Observed genotypes, n.
         targets: Observations, shape (n,).
-        prior: Of the hyper-parameters.
+        extra: Extra noise of single observations, shape (n,).
+        prior: Of the parameters.
 
     Returns:
-        The value, and its gradient by the logarithms of the hyper-parameters, shape (3,) (eq. 5.9).
+        The value, and its gradient by the logarithms, shape (P,) (eq. 5.9).
     """
-    theta = hyper_parameters
-    factor = cholesky(_observed_covariance(squared, theta))
-    inverse = linalg.cho_solve((factor, True), np.eye(len(targets)))
+    parameters = prior.parameters(logarithms)
+    root = np.sqrt(parameters.weights)[features.groups]
+    squared = kernel.squared_distances(features.rows * root, features.rows * root)
+    correlation = kernel.matern52(squared)
+    linear = [part @ part.T for part in features.parts]
+    total = parameters.signal * correlation + sum(a * k for a, k in zip(parameters.linear, linear, strict=True))
+    factor = cholesky(total + np.diag(parameters.noise + extra))
+    inverse = linalg.cho_solve((factor, True), np.eye(len(targets)), check_finite=False)
     dual = inverse @ targets
     value = -0.5 * targets @ dual - np.log(factor.diagonal()).sum() - 0.5 * len(targets) * math.log(2 * math.pi)
     sensitivity = 0.5 * (np.outer(dual, dual) - inverse)  # d value / d covariance
-    scaled = squared / theta.length_scale**2
-    by_length_scale = theta.signal_variance * kernel.matern52_slope(scaled) * -2 * scaled
-    gradient = np.array(
-        [
-            (sensitivity * by_length_scale).sum(),
-            (sensitivity * covariance(squared, theta)).sum(),
-            sensitivity.trace() * theta.noise_variance,
-        ]
+    slope = sensitivity * kernel.matern52_slope(squared) * parameters.signal
+    rows = features.rows
+    by_feature = 2 * (slope.sum(axis=1) @ rows**2 - np.einsum("nf,nf->f", rows, slope @ rows))
+    by_weight = np.bincount(features.groups, by_feature, minlength=len(parameters.weights)) * parameters.weights
+    gradient = prior.gradient(
+        by_weight,
+        (sensitivity * correlation).sum() * parameters.signal,
+        sensitivity.trace() * parameters.noise,
+        np.array([(sensitivity * k).sum() * a for a, k in zip(parameters.linear, linear, strict=True)]),
     )
-    standard = (theta.logarithms - prior.mode.logarithms) / prior.deviations
+    standard = (logarithms - prior.mode) / prior.deviations
     return value - 0.5 * standard @ standard, gradient - standard / prior.deviations
-
-
-def covariance(squared: np.ndarray, hyper_parameters: HyperParameters) -> np.ndarray:
-    """Covariance of the latent function at two networks, from their squared distances; keeps the shape."""
-    return hyper_parameters.signal_variance * kernel.matern52(squared / hyper_parameters.length_scale**2)
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray:
@@ -211,11 +246,7 @@ def cholesky(matrix: np.ndarray) -> np.ndarray:
     scale = matrix.diagonal().mean()
     for jitter in JITTERS:
         try:
-            return linalg.cholesky(matrix + jitter * scale * np.eye(len(matrix)), lower=True)
+            return linalg.cholesky(matrix + jitter * scale * np.eye(len(matrix)), lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             continue
     raise np.linalg.LinAlgError(f"a matrix of shape {matrix.shape} is not positive definite, even with jitter")
-
-
-def _observed_covariance(squared: np.ndarray, hyper_parameters: HyperParameters) -> np.ndarray:
-    return covariance(squared, hyper_parameters) + hyper_parameters.noise_variance * np.eye(len(squared))

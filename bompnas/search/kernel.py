@@ -1,19 +1,22 @@
-"""The covariance of two networks: Matern-5/2 of the root of their edit distance.
+"""The covariance of two genotypes: Matern-5/2 of the root of their edit distance, and a linear part.
 
 | symbol     | here              | meaning                                                                    |
 |------------|-------------------|----------------------------------------------------------------------------|
-| phi(x)     | `features`        | embedding of network x, shape (n, F); `bompnas.space.embedding`            |
-| g(f)       | `groups`          | edit type and stage that feature f belongs to, shape (F,)                  |
-| w_g        | `weights`         | non-negative weight of the edits of group g, shape (G,)                    |
-| phi_w(x)   | `weigh(...)`      | sqrt(w_g(f)) phi_f(x)                                                      |
-| D(x, y)    | `squared`         | edit distance, sum_f w_g(f) (phi_f(x) - phi_f(y))^2                        |
-| r          |                   | sqrt(D) / length-scale, the argument of the Matern function                |
-| m(r^2)     | `matern52`        | (1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r), written as a function of r^2    |
+| x          | `features`        | vector of a genotype, shape (F,); `bompnas.search.encoding`                |
+| g(f)       | `groups`          | edit type and stage, or summary, that feature f belongs to, shape (F,)     |
+| w_g        | `weights`         | positive weight of group g, shape (G,)                                     |
+| D(x, y)    | `squared`         | edit distance, sum_f w_g(f) (x_f - y_f)^2                                  |
+| m(D)       | `matern52`        | (1 + sqrt(5 D) + 5/3 D) exp(-sqrt(5 D))                                    |
+| s^2        | `signal`          | variance of the Matern part                                                |
+| a_e, a_s   | `linear`          | variances of the linear parts on edits and on summaries, shape (2,)        |
+| k(x, y)    | `covariance`      | s^2 m(D) + a_e <x, y>_edits / F_e + a_s <x, y>_summaries / F_s             |
 
 D is a squared Euclidean distance, so m is positive definite for all non-negative weights (Schoenberg). The Matern
 function of D itself, the literal reading of "a Matern kernel of the edit distance", is not.
 """
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -21,35 +24,88 @@ import numpy as np
 ROOT5 = math.sqrt(5)
 
 
-def weigh(features: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Embeddings in whose coordinates the weighted edit distance is the squared Euclidean distance.
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """What the covariance and the noise depend on.
 
-    Args:
-        features: Embeddings, shape (n, F).
-        groups: Group of each feature, shape (F,).
-        weights: Non-negative weight of each group, shape (G,).
-
-    Returns:
-        Weighted embeddings, shape (n, F).
+    Attributes:
+        weights: Weight of each group of features, shape (G,).
+        signal: Variance of the Matern part.
+        linear: Variances of the linear parts on edits and on summaries, shape (2,); zeros for none.
+        noise: Variance of an observation around the latent function.
     """
-    return features * np.sqrt(weights)[groups]
+
+    weights: np.ndarray
+    signal: float
+    linear: np.ndarray
+    noise: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """Vectors of n genotypes.
+
+    Attributes:
+        rows: Shape (n, F).
+        groups: Group of each feature, shape (F,).
+        edits: How many of the features are edits.
+    """
+
+    rows: np.ndarray
+    groups: np.ndarray
+    edits: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places: slice | np.ndarray) -> "Features":
+        return Features(self.rows[places], self.groups, self.edits)
+
+    def with_rows(self, rows: np.ndarray) -> "Features":
+        """Other genotypes of the same encoding."""
+        return Features(rows, self.groups, self.edits)
+
+    @functools.cached_property
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edits and summaries, each scaled so that a typical squared length does not grow with its features."""
+        edits, summaries = self.rows[:, : self.edits], self.rows[:, self.edits :]
+        return tuple(part / math.sqrt(max(1, part.shape[1])) for part in (edits, summaries))
+
+
+def covariance(left: Features, right: Features, parameters: Parameters) -> np.ndarray:
+    """Covariance of the latent function at all pairs, n and m genotypes to shape (n, m)."""
+    root = np.sqrt(parameters.weights)[left.groups]
+    squared = squared_distances(left.rows * root, right.rows * root)
+    total = matern52(squared)
+    total *= parameters.signal
+    for variance, here, there in zip(parameters.linear.tolist(), left.parts, right.parts, strict=True):
+        if variance:
+            total += variance * (here @ there.T)
+    return total
+
+
+def variance(features: Features, parameters: Parameters) -> np.ndarray:
+    """Prior variance of the latent function at n genotypes, shape (n,)."""
+    lengths = [(part**2).sum(axis=1) for part in features.parts]
+    return parameters.signal + parameters.linear[0] * lengths[0] + parameters.linear[1] * lengths[1]
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs, shapes (n, F) and (m, F) to (n, m), as one matrix product."""
-    centre = left.mean(axis=0) if len(left) else 0.0  # keeps the norms small, and with them the cancellation
-    left, right = left - centre, right - centre
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+    squared = left @ right.T
+    squared *= -2
+    squared += (left**2).sum(axis=1)[:, None]
+    squared += (right**2).sum(axis=1)
     return np.maximum(squared, 0, out=squared)
 
 
 def matern52(squared: np.ndarray) -> np.ndarray:
-    """Matern-5/2 correlation as a function of r^2 (Rasmussen and Williams 2006, eq. 4.17); keeps the shape."""
+    """Matern-5/2 correlation as a function of D (Rasmussen and Williams 2006, eq. 4.17); keeps the shape."""
     scaled = ROOT5 * np.sqrt(squared)
     return (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
 
 
 def matern52_slope(squared: np.ndarray) -> np.ndarray:
-    """Derivative of `matern52` by r^2: smooth at zero, where the derivative of r itself is not."""
+    """Derivative of `matern52` by D: smooth at zero, where the derivative of sqrt(D) itself is not."""
     scaled = ROOT5 * np.sqrt(squared)
     return -5 / 6 * (1 + scaled) * np.exp(-scaled)

@@ -1,32 +1,29 @@
-"""Search for the untried, feasible network of the largest acquisition value.
+"""Search for the untried, feasible networks of the largest acquisition value.
 
 Spaces of up to two thousand genotypes are searched exactly; others by evolution from the best observed and from random
 networks, then by greedy one-exchange: single edits, along which the surrogate is smooth.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from bompnas.candidate import Genotype
 from bompnas.problem import Problem
 from bompnas.search import feasible
 from bompnas.space import sampling
-from bompnas.space.network import Network
-from bompnas.space.space import SearchSpace
+from bompnas.space.space import Batch, SearchSpace
 
-Acquisition = Callable[[Sequence[Network]], np.ndarray]
-"""Values of networks, larger is better: (m networks) -> shape (m,)."""
+Acquisition = Callable[[np.ndarray, Batch, Mapping[str, np.ndarray]], np.ndarray]
+"""Values of genotypes, larger is better: (codes of shape (m, genes), what they decode to, its costs) -> shape (m,)."""
 
-# Effort: about 700 networks in the evolution and up to 200 in each exchange of Table I's space.
+# Effort: about 1,300 networks in the evolution and up to 200 in each exchange of Table I's space.
 ENUMERABLE = 2000  # genotypes of a space that is searched exactly
 PARENTS = 12  # best networks that mutants and offspring come from
 MUTANTS = 120
-RANDOM = 100
-GENERATIONS = 6
-OFFSPRING = 80  # in each generation
+RANDOM = 300
+GENERATIONS = 8
+OFFSPRING = 120  # in each generation
 CROSSOVER = 0.25  # share of offspring with two parents
 EXCHANGES = 10  # most steps of the greedy climb
 
@@ -34,99 +31,120 @@ EXCHANGES = 10  # most steps of the greedy climb
 def maximize(
     problem: Problem,
     acquisition: Acquisition,
-    tried: Sequence[Genotype],
-    taken: Collection[str],
+    tried: np.ndarray,
+    taken: Collection[bytes],
     generator: np.random.Generator,
-) -> Genotype | None:
-    """The best network found that keeps the constraints and was not tried yet.
+) -> np.ndarray | None:
+    """The best network found that keeps the constraints on costs and was not tried yet.
 
     Args:
         problem: Space and constraints.
         acquisition: What to maximize.
-        tried: Genotypes to start from, most promising first.
-        taken: Keys of the networks that must not be proposed again.
+        tried: Codes to start from, most promising first, shape (n, genes).
+        taken: Keys (`Batch.keys`) of the networks that must not be proposed again.
         generator: Source of all random numbers.
 
     Returns:
-        Its genotype; None when no further one was found: then a small space holds none, and of a large one all random
-        samples and all one-exchanges of the tried networks are taken or infeasible.
+        Its codes, shape (genes,); None when no further one was found: then a small space holds none, and of a large one
+        all random samples and all one-exchanges of the tried networks are taken or infeasible.
     """
     pool = _Pool(problem, acquisition, taken)
     space = problem.space
-    if math.prod(len(gene.values) for gene in space.genes) <= ENUMERABLE:
+    if math.prod(space.sizes.tolist()) <= ENUMERABLE:
         pool.add(_enumerate(space))
         return pool.best()
-    pool.add(tried[:PARENTS])
-    pool.add(feasible.sample(problem, generator) for _ in range(RANDOM))
-    pool.add(_mutants(space, tried[:PARENTS], MUTANTS, generator))
+    start = tried[:PARENTS]
+    pool.add(np.concatenate([start, feasible.sample(problem, generator, RANDOM)]))
+    if len(start):
+        pool.add(sampling.mutate(space, start[np.arange(MUTANTS) % len(start)], generator))
     for _ in range(GENERATIONS):
-        pool.add(_offspring(space, pool.elite(PARENTS), OFFSPRING, generator))
-    for _ in range(EXCHANGES):
-        best = pool.best()
-        if best is None:
-            break
-        pool.add(sampling.neighbours(space, best))
-        if pool.best() is best:
-            break
-    for genotype in tried:
-        if pool.best() is not None:
-            break
-        pool.add(sampling.neighbours(space, genotype))
-    return pool.best()
+        elite = pool.elite(PARENTS)
+        first, second = elite[generator.integers(len(elite), size=(2, OFFSPRING))]
+        crossed = generator.random(OFFSPRING) < CROSSOVER
+        children = np.where(crossed[:, None], sampling.crossover(space, first, second, generator), first)
+        pool.add(sampling.mutate(space, children, generator))
+    return _climb(pool, space, tried)
+
+
+def maximize_policy(
+    problem: Problem, acquisition: Acquisition, architecture: np.ndarray, taken: Collection[bytes]
+) -> np.ndarray | None:
+    """The best untried, feasible policy of a given architecture: a greedy climb over single bit-widths.
+
+    Args:
+        problem: Space and constraints.
+        acquisition: What to maximize.
+        architecture: Codes whose architecture genes are kept and whose policy the climb starts from, shape (genes,).
+        taken: As in `maximize`.
+
+    Returns:
+        Its codes, shape (genes,); None when all policies around are taken or infeasible.
+    """
+    pool = _Pool(problem, acquisition, taken)
+    pool.add(architecture[None])
+    return _climb(pool, problem.space, architecture[None], part="bits")
 
 
 class _Pool:
     """The feasible networks met so far; each is priced and valued once."""
 
-    def __init__(self, problem: Problem, acquisition: Acquisition, taken: Collection[str]):
+    def __init__(self, problem: Problem, acquisition: Acquisition, taken: Collection[bytes]):
         self._problem = problem
         self._acquisition = acquisition
         self._taken = taken
-        self._seen: set[str] = set()
-        self._ranked: list[tuple[float, str, Genotype]] = []
+        self._seen: set[bytes] = set()
+        self._codes = np.empty((0, len(problem.space.genes)), dtype=np.intp)
+        self._values = np.empty(0)
+        self._free = np.empty(0, dtype=bool)
 
-    def add(self, genotypes: Iterable[Genotype]) -> None:
+    def add(self, codes: np.ndarray) -> None:
         """Values those genotypes whose networks are new and feasible."""
-        found: dict[str, tuple[Genotype, Network]] = {}
-        for genotype in genotypes:
-            network = self._problem.space.decode(genotype)
-            if network.key not in self._seen:
-                self._seen.add(network.key)
-                if self._problem.feasible(network):
-                    found[network.key] = genotype, network
-        if not found:
+        batch = self._problem.space.batch(codes)
+        costs = self._problem.costs(batch)
+        new = []
+        for place, key in enumerate(batch.keys):
+            if key not in self._seen:
+                self._seen.add(key)
+                new.append(place)
+        keep = np.array(new, dtype=np.intp)
+        keep = keep[self._problem.feasible(costs, len(batch))[keep]]
+        if not len(keep):
             return
-        values = self._acquisition([network for _, network in found.values()])
-        rows = zip(values.tolist(), found, (genotype for genotype, _ in found.values()), strict=True)
-        self._ranked = sorted([*self._ranked, *rows], key=lambda row: (-row[0], row[1]))
+        values = self._acquisition(codes, batch, costs)[keep]
+        free = [batch.keys[place] not in self._taken for place in keep]
+        codes = np.concatenate([self._codes, codes[keep]])
+        values, free = np.concatenate([self._values, values]), np.concatenate([self._free, free])
+        order = np.argsort(-values, kind="stable")
+        self._codes, self._values, self._free = codes[order], values[order], free[order]
 
-    def elite(self, count: int) -> list[Genotype]:
+    def elite(self, count: int) -> np.ndarray:
         """The best, whether taken or not."""
-        return [genotype for _, _, genotype in self._ranked[:count]]
+        return self._codes[:count]
 
-    def best(self) -> Genotype | None:
+    def best(self) -> np.ndarray | None:
         """The best that is not taken."""
-        return next((genotype for _, key, genotype in self._ranked if key not in self._taken), None)
+        places = np.flatnonzero(self._free)
+        return self._codes[places[0]] if len(places) else None
 
 
-def _enumerate(space: SearchSpace) -> Iterable[Genotype]:
-    names = [gene.name for gene in space.genes]
-    for values in itertools.product(*(gene.values for gene in space.genes)):
-        yield space.canonical(dict(zip(names, values, strict=True)))
+def _climb(pool: _Pool, space: SearchSpace, tried: np.ndarray, part: str | None = None) -> np.ndarray | None:
+    """Greedy one-exchange from the pool's best; where nothing is free, from the tried ones until something is."""
+    for start in tried:
+        if pool.best() is not None:
+            break
+        pool.add(sampling.neighbours(space, start, part))
+    best = pool.best()
+    for _ in range(EXCHANGES):
+        if best is None:
+            break
+        pool.add(sampling.neighbours(space, best, part))
+        better = pool.best()
+        if np.array_equal(better, best):
+            break
+        best = better
+    return best
 
 
-def _mutants(
-    space: SearchSpace, parents: Sequence[Genotype], count: int, generator: np.random.Generator
-) -> Iterable[Genotype]:
-    for number in range(count if parents else 0):
-        yield sampling.mutate(space, parents[number % len(parents)], generator)
-
-
-def _offspring(
-    space: SearchSpace, parents: Sequence[Genotype], count: int, generator: np.random.Generator
-) -> Iterable[Genotype]:
-    for _ in range(count if parents else 0):
-        first, second = (parents[generator.integers(len(parents))] for _ in range(2))
-        crossed = generator.random() < CROSSOVER
-        child = sampling.crossover(space, first, second, generator) if crossed else first
-        yield sampling.mutate(space, child, generator)
+def _enumerate(space: SearchSpace) -> np.ndarray:
+    grid = np.indices(space.sizes).reshape(len(space.sizes), -1).T
+    return np.unique(space.canonical_codes(grid), axis=0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from bompnas.candidate import Candidate, Genotype
 from bompnas.problem import Problem
@@ -13,16 +13,19 @@ class Proposal:
     """What to try next.
 
     Attributes:
-        genotype: A feasible network that was not tried yet; None when the space holds no further one.
-        details: How it was chosen, for the record: its source, and what the surrogate expected.
+        genotypes: One for each policy of the next float training: feasible networks that were not tried yet, which
+            share an architecture. None at all when the space holds no further one.
+        details: How they were chosen, for the record: their source, and what the surrogate expected.
+        fit: Hyper-parameters that were fitted for this proposal, as JSON; None if earlier ones served.
     """
 
-    genotype: Genotype | None
+    genotypes: tuple[Genotype, ...]
     details: Mapping[str, float | str]
+    fit: Mapping[str, Any] | None = None
 
 
 class Proposer(Protocol):
-    """Chooses the next network from what is known; keeps no state between calls."""
+    """Chooses the next networks from what is known; keeps no state between calls but what it can compute again."""
 
     def propose(
         self,
@@ -31,8 +34,9 @@ class Proposer(Protocol):
         pending: Sequence[Candidate],
         seed: int,
         index: int,
+        fits: Sequence[Mapping[str, Any]] = (),
     ) -> Proposal:
-        """The next network: a pure function, so that replaying a stored snapshot reproduces the proposal.
+        """The next networks: a pure function, so that replaying a stored snapshot reproduces the proposal.
 
         Args:
             problem: Space, costs, objectives and constraints.
@@ -40,5 +44,6 @@ class Proposer(Protocol):
             pending: Candidates in training.
             seed: Of the run; together with `index` it fixes every random number.
             index: Number of the proposal in its run, from 0.
+            fits: The fits of the run's earlier proposals, in their order.
         """
         ...

@@ -1,43 +1,90 @@
 """Random search: uniform over the feasible genotypes, never the same network twice."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from bompnas.candidate import Candidate, Genotype
+from bompnas.candidate import Candidate
 from bompnas.problem import Problem
 from bompnas.search import feasible, optimize
 from bompnas.search.proposer import Proposal
+from bompnas.space import sampling
+from bompnas.space.space import BITS
 
-ATTEMPTS = 50
+ATTEMPTS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomProposer:
-    """Proposes untried feasible networks at random."""
+    """Proposes untried feasible networks at random.
+
+    Attributes:
+        policies: Policies of each float training.
+    """
+
+    policies: int = 1
 
     def propose(
-        self, problem: Problem, completed: Sequence[Candidate], pending: Sequence[Candidate], seed: int, index: int
+        self,
+        problem: Problem,
+        completed: Sequence[Candidate],
+        pending: Sequence[Candidate],
+        seed: int,
+        index: int,
+        fits: Sequence[Mapping[str, Any]] = (),
     ) -> Proposal:
         """See `bompnas.search.proposer.Proposer.propose`."""
         generator = np.random.default_rng([seed, index])
-        genotype = untried(problem, [*completed, *pending], generator)
-        return Proposal(genotype, {"source": "random"})
+        taken = keys(problem, [*completed, *pending])
+        first = untried(problem, taken, known(problem, [*completed, *pending]), generator)
+        if first is None:
+            return Proposal((), {"source": "random"})
+        chosen = [first, *random_policies(problem, first, taken, self.policies - 1, generator)]
+        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": "random"})
 
 
-def untried(problem: Problem, candidates: Collection[Candidate], generator: np.random.Generator) -> Genotype | None:
-    """A random feasible network that is none of the candidates'; None when the space holds no further one."""
-    taken = {candidate.network.key for candidate in candidates}
-    for _ in range(ATTEMPTS):
-        genotype = feasible.sample(problem, generator)
-        if problem.space.decode(genotype).key not in taken:
-            return genotype
+def keys(problem: Problem, candidates: Sequence[Candidate]) -> set[bytes]:
+    """What candidates decode to, as `Batch.keys`."""
+    others = [candidate.network for candidate in candidates if candidate.genotype is None]
+    return {*problem.space.batch(known(problem, candidates)).keys, *problem.space.collect(others).keys}
+
+
+def known(problem: Problem, candidates: Sequence[Candidate]) -> np.ndarray:
+    """Canonical codes of those candidates that have a genotype, shape (n, genes)."""
+    genotypes = (candidate.genotype for candidate in candidates if candidate.genotype is not None)
+    return problem.space.canonical_codes(problem.space.encode(genotypes))
+
+
+def untried(
+    problem: Problem, taken: Collection[bytes], tried: np.ndarray, generator: np.random.Generator
+) -> np.ndarray | None:
+    """Codes of a random feasible network that is not taken, shape (genes,); None when there is no further one."""
+    codes = feasible.sample(problem, generator, ATTEMPTS)
+    for code, key in zip(codes, problem.space.batch(codes).keys, strict=True):
+        if key not in taken:
+            return code
     # Nearly all that can be met is taken: a search in which every network is worth a random number.
-    tried = [candidate.genotype for candidate in candidates if candidate.genotype is not None]
-    return optimize.maximize(problem, lambda networks: generator.random(len(networks)), tried, taken, generator)
+    return optimize.maximize(problem, lambda codes, *_: generator.random(len(codes)), tried, taken, generator)
+
+
+def random_policies(
+    problem: Problem, architecture: np.ndarray, taken: Collection[bytes], count: int, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Codes of up to `count` further feasible, untried policies of an architecture, shape (genes,)."""
+    space = problem.space
+    bits = np.array([gene.part == BITS for gene in space.genes], dtype=bool)
+    if not count or not bits.any():
+        return []
+    drawn = np.where(bits, sampling.uniform(space, generator, ATTEMPTS * count), architecture)
+    batch = space.batch(drawn)
+    found = {space.batch(architecture[None]).keys[0]: architecture}
+    for code, key, fits in zip(drawn, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):
+        if fits and key not in taken and len(found) <= count:
+            found.setdefault(key, code)
+    return list(found.values())[1:]
 
 
 class RandomSettings(pydantic.BaseModel):
@@ -45,13 +92,15 @@ class RandomSettings(pydantic.BaseModel):
 
     Attributes:
         trials: Number of float trainings.
+        policies_per_network: Policies that each of them is quantized and fine-tuned under.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Literal["random"] = "random"
     trials: int = pydantic.Field(default=100, ge=1)
+    policies_per_network: int = pydantic.Field(default=1, ge=1)
 
     def proposer(self) -> RandomProposer:
         """The proposer of these settings."""
-        return RandomProposer()
+        return RandomProposer(self.policies_per_network)

@@ -1,10 +1,13 @@
-"""Vectors of networks whose weighted squared distances are edit distances, exactly.
+"""Vectors of genotypes whose weighted squared distances are edit distances, exactly.
 
-phi has, for each slot and attribute, thermometer features: one for each gap between neighbouring values of the grid,
-+1/2 or -1/2 times the root of the gap's length, depending on the side of the gap on which the value lies, and 0 where
-the slot has no such attribute. Two values then differ by the sum of the gaps between them, and either differs by 1/4
-from an absent one; a presence feature of 1/2 adds the other quarter. A slot's insertion has a feature of its own. All
-are scaled by sqrt(g_j). Hence
+A site is a place where genotypes may differ: a gene, or a gene as it shows in one slot of a stage
+(`bompnas.space.distance`). phi has, for each site of an ordered gene, thermometer features: one for each gap between
+neighbouring positions, +1/2 or -1/2 times the root of the gap's length, depending on the side of the gap on which the
+value lies, and 0 where the site is absent. Two values then differ by the sum of the gaps between them, and either
+differs by 1/4 from an absent one; a presence feature of 1/2 adds the other quarter. A site of a categorical gene has
+one feature per category, the root of 1/2 for the chosen one: two categories differ by 1, either from an absent one by
+1/2. A site without a gene (a slot's insertion) is a presence feature of 1. All are scaled by the root of the site's
+share g. Hence
 
     D(x, y) = sum_f w[groups[f]] (phi_f(x) - phi_f(y))^2
 
@@ -12,101 +15,95 @@ for every non-negative weight vector w, D is of negative type, and exp(-D) and a
 semi-definite (Schoenberg). The edit weights stay outside of phi, so they can be learned.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
-from bompnas.space.distance import INSERT, Stage, edit_names, slots
-from bompnas.space.network import Network
 
-REMEMBERED = 16384
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A place where genotypes may differ.
+
+    Attributes:
+        edit: Name of the edit whose weight counts here (`block2.kernel`); many sites may share one.
+        gene: Column of the gene; None for the mere presence of the site.
+        positions: Place in [0, 1] of each of the gene's values; None for categories.
+        categories: Number of the gene's values where they are categories.
+        presence: (column of a gene, its codes) pairs that must all hold for the site to be there.
+        share: g, by which the edit counts here.
+    """
+
+    edit: str
+    gene: int | None
+    positions: tuple[float, ...] | None = None
+    categories: int = 0
+    presence: tuple[tuple[int, frozenset[int]], ...] = ()
+    share: float = 1.0
 
 
 class Embedding:
-    """The map from a space's networks to vectors.
+    """The map from a space's genotypes to vectors.
 
     Attributes:
         group_names: Names of the edits, one weight each (`block2.kernel`).
         groups: (F,) int, the edit of each feature.
     """
 
-    def __init__(self, stages: tuple[Stage, ...]):
-        self.group_names = edit_names(stages)
-        # A site is a slot or an attribute of one. The code of a network at a site is 0 where it is absent, else the
-        # place of the value in its grid, from 1. Each feature is a function of the code at one site: a table row.
-        self._layout: list[tuple[str, int, int, list[tuple[str, dict[float, int]]]]] = []
-        self._sites = 0
-        self._codes: dict[str, np.ndarray] = {}
-        sites, rows, groups = [], [], []
-
-        def add(edit: str, site: int, values: list[float]) -> None:
-            sites.append(site)
-            rows.append(values)
-            groups.append(self.group_names.index(edit))
-
-        for stage in stages:
-            scaled = [(attribute, stage.scaled(attribute)) for attribute in stage.varying]
-            codes = [(name, {value: code for code, value in enumerate(grid, 1)}) for name, grid in scaled]
-            self._layout.append((stage.name, self._sites, stage.most, codes))
-            for slot in range(1, stage.most + 1):
-                root = slot**-0.25  # sqrt(g_j)
-                if stage.most > stage.fewest:
-                    add(f"{stage.name}.{INSERT}", self._sites, [0.0, root])
-                for site, (attribute, grid) in enumerate(scaled, self._sites + 1):
-                    edit, places = f"{stage.name}.{attribute}", list(grid.values())
-                    add(edit, site, [0.0] + [root / 2] * len(places))
-                    for below in range(1, len(places)):
-                        height = root / 2 * (places[below] - places[below - 1]) ** 0.5
-                        add(edit, site, [0.0] + [-height] * below + [height] * (len(places) - below))
-                self._sites += 1 + len(scaled)
-
+    def __init__(self, sites: Sequence[Site]):
+        self.group_names = tuple(dict.fromkeys(site.edit for site in sites))
+        # The code of a genotype at a site is 0 where the site is absent, else the place of the gene's value, from 1.
+        # Each feature is a function of the code at one site: a row of the table.
+        owners, rows, groups = [], [], []
+        for number, site in enumerate(sites):
+            features = _features(site)
+            rows += features
+            owners += [number] * len(features)
+            groups += [self.group_names.index(site.edit)] * len(features)
+        width = max((len(row) for row in rows), default=1)
+        self._table = np.array([row + [0.0] * (width - len(row)) for row in rows], dtype=float).reshape(-1)
+        self._offsets = np.arange(len(rows)) * width
+        self._owners = np.array(owners, dtype=np.intp)
         self.groups = np.array(groups, dtype=np.intp)
-        self._site = np.array(sites, dtype=np.intp)
-        width = max((len(row) for row in rows), default=0)
-        self._table = np.array([row + [0.0] * (width - len(row)) for row in rows]).reshape(len(rows), width)
+        self._genes = np.array([-1 if site.gene is None else site.gene for site in sites], dtype=np.intp)
+        self._rules = list(dict.fromkeys(rule for site in sites for rule in site.presence))
+        place = {rule: number for number, rule in enumerate(self._rules)}
+        self._ruled = [
+            (number, [place[rule] for rule in site.presence]) for number, site in enumerate(sites) if site.presence
+        ]
 
-    def features(self, networks: Sequence[Network]) -> np.ndarray:
-        """The vectors phi of networks.
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        """The vectors phi of genotypes.
 
         Args:
-            networks: n networks of the space.
+            codes: Places of the genes' values, shape (n, genes).
 
         Returns:
             (n, F) float64.
-
-        Raises:
-            ValueError: A network does not lie in the space.
         """
-        codes = np.zeros((len(networks), self._sites), dtype=np.int16)
-        for row, network in zip(codes, networks, strict=True):
-            row[:] = self._encode(network)
-        rows, width = self._table.shape
-        return self._table.ravel()[codes[:, self._site] + np.arange(rows) * width]
+        padded = np.concatenate([codes + 1, np.ones((len(codes), 1), dtype=np.intp)], axis=1)
+        at_sites = padded[:, self._genes]  # -1, no gene, is the column of ones
+        held = [np.isin(codes[:, column], list(allowed)) for column, allowed in self._rules]
+        for site, rules in self._ruled:
+            for rule in rules:
+                at_sites[:, site] *= held[rule]
+        return self._table[at_sites[:, self._owners] + self._offsets]
 
-    def _encode(self, network: Network) -> np.ndarray:
-        # One network may stand in different blocks, which its key does not tell but its place in the space does.
-        key = network.key, tuple(layer.group for layer in network.layers)
-        codes = self._codes.get(key)
-        if codes is None:
-            if len(self._codes) >= REMEMBERED:
-                self._codes.clear()
-            codes = self._codes[key] = np.array(self._sited(network), dtype=np.int16)
-        return codes
 
-    def _sited(self, network: Network) -> list[int]:
-        codes = [0] * self._sites
-        runs = slots(network)
-        for name, site, most, attributes in self._layout:
-            run = runs.get(name, ())
-            if len(run) > most:
-                raise ValueError(f"{name} has {len(run)} repetitions, the space allows {most}")
-            for slot in run:
-                codes[site] = 1
-                for place, (attribute, grid) in enumerate(attributes, site + 1):
-                    value = slot.get(attribute)
-                    if value is not None:
-                        if value not in grid:
-                            raise ValueError(f"{name} has {attribute} {value}, the space allows {list(grid)}")
-                        codes[place] = grid[value]
-                site += 1 + len(attributes)
-        return codes
+def _features(site: Site) -> list[list[float]]:
+    """Rows of the table: the value of each feature for an absent site and for each of the gene's values."""
+    root = site.share**0.5
+    if site.gene is None:
+        return [[0.0, root]]
+    if site.positions is None:
+        chosen = np.sqrt(site.share / 2) * np.eye(site.categories)
+        return [[0.0, *row] for row in chosen.tolist()]
+    rows = []
+    if site.presence:
+        rows.append([0.0] + [root / 2] * len(site.positions))
+    ladder = sorted(set(site.positions))
+    for low, high in itertools.pairwise(ladder):
+        height = root / 2 * (high - low) ** 0.5
+        rows.append([0.0] + [height if position >= high else -height for position in site.positions])
+    return rows

@@ -10,7 +10,7 @@ from bompnas.space import mobilenetv2
 from bompnas.space.head import DenseHead
 from bompnas.space.network import Layer
 from bompnas.space.reading import Section
-from bompnas.space.space import SearchSpace
+from bompnas.space.space import NetworkSpace
 
 FAMILIES = {"mobilenetv2": mobilenetv2.parse}
 
@@ -19,7 +19,7 @@ def load(
     path: str | os.PathLike[str],
     head: Callable[[int], tuple[Layer, ...]] | None = None,
     bits: int | None = None,
-) -> SearchSpace:
+) -> NetworkSpace:
     """Reads a search space.
 
     Args:

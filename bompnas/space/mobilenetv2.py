@@ -7,13 +7,18 @@ layer.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
 
 from bompnas.errors import InputError
-from bompnas.space.distance import Stage
+from bompnas.space import batch
+from bompnas.space.batch import NetworkBatch
+from bompnas.space.distance import INSERT, Stage
+from bompnas.space.embedding import Site
 from bompnas.space.network import HEAD, Layer, Network
 from bompnas.space.reading import Section
-from bompnas.space.space import ARCHITECTURE, BITS, Choices, Gene, SearchSpace
+from bompnas.space.space import ARCHITECTURE, BITS, Choices, Gene, NetworkSpace
 
 WEIGHT_BITS = (2, 16)
 ACTIVATION_BITS = (2, 8)
@@ -56,7 +61,7 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class MobileNetV2Space(SearchSpace):
+class MobileNetV2Space(NetworkSpace):
     """Inverted bottlenecks with searchable kernel, width, expansion, repetitions and weight bits.
 
     Attributes:
@@ -100,6 +105,51 @@ class MobileNetV2Space(SearchSpace):
         stages.append(Stage("last_conv", 1, 1, {"filters": self.last_filters.values, "bits": bits}))
         stages.append(Stage(HEAD, 1, 1, {"bits": bits}))
         return tuple(stages)
+
+    @functools.cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Every attribute of every slot of every stage."""
+        return tuple(site for stage in self.stages for site in self._sites(stage))
+
+    def batch(self, codes: np.ndarray) -> NetworkBatch:
+        """The networks of codes, shape (n, genes), exactly those that `decode` returns one by one."""
+        return _columns(self, codes)
+
+    def values(self, codes: np.ndarray, name: str) -> np.ndarray:
+        """What a parameter, searched or constant, is in each genotype, shape (n,)."""
+        if name in self.places:
+            return np.array(self.genes[self.places[name]].values)[codes[:, self.places[name]]]
+        return np.full(len(codes), self._constants.get(name, 0))
+
+    def _sites(self, stage: Stage) -> Iterator[Site]:
+        attributes = [(attribute, _gene_name(stage.name, attribute)) for attribute in stage.varying]
+        for slot in range(1, stage.most + 1):
+            share = slot**-0.5  # g_j
+            present = () if slot <= stage.fewest else (self._rule(f"{stage.name}.repetitions", slot),)
+            if present:
+                yield Site(f"{stage.name}.{INSERT}", None, presence=present, share=share)
+            for attribute, name in attributes:
+                presence = present
+                if attribute == "expand_bits" and min(stage.grids["expansion"]) == 1:
+                    presence = (*present, *self._expanded(stage))
+                scaled = stage.scaled(attribute)
+                positions = tuple(scaled[self._attribute(stage.name, attribute, value)] for value in self._gene(name))
+                yield Site(f"{stage.name}.{attribute}", self.places[name], positions, presence=presence, share=share)
+
+    def _expanded(self, stage: Stage) -> tuple[tuple[int, frozenset[int]], ...]:
+        name = f"{stage.name}.expansion"
+        return (self._rule(name, 2),) if name in self.places else ()
+
+    def _rule(self, name: str, least: int) -> tuple[int, frozenset[int]]:
+        return self.places[name], frozenset(code for code, value in enumerate(self._gene(name)) if value >= least)
+
+    def _gene(self, name: str) -> tuple[float, ...]:
+        return self.genes[self.places[name]].values
+
+    def _attribute(self, stage: str, attribute: str, value: float) -> float:
+        if attribute != "channels":
+            return value
+        return self._channels(dict(self._groups())[stage], value)
 
     @functools.cached_property
     def _parameters(self) -> tuple[Gene, ...]:
@@ -205,10 +255,17 @@ class MobileNetV2Space(SearchSpace):
 def _gene(
     name: str, choices: Choices, part: str, conditions: tuple[tuple[str, frozenset[int | float]], ...] = ()
 ) -> Gene:
-    return Gene(name, choices.values, choices.seed, part, conditions)
+    return Gene(name, tuple(sorted(choices.values)), choices.seed, part, conditions)
 
 
-def _strided(size: int, stride: int) -> int:
+def _gene_name(stage: str, attribute: str) -> str:
+    """The gene that an attribute of a stage shows."""
+    if stage == HEAD:
+        return "dense.bits"
+    return f"{stage}.{'width' if attribute == 'channels' else attribute}"
+
+
+def _strided(size, stride):
     return -(-size // stride)  # SAME padding
 
 
@@ -271,6 +328,89 @@ def _bottleneck(
         **place,
     )
     return (expand, depthwise, project) if expansion > 1 else (depthwise, project)
+
+
+def _columns(space: MobileNetV2Space, codes: np.ndarray) -> NetworkBatch:
+    """`MobileNetV2Space._build` for many genotypes at once."""
+    head = _head_columns(space)
+    slots = [max(block.repetitions.values) for block in space.blocks]
+    fields = np.zeros((len(batch.FIELDS), len(codes), 1 + 3 * sum(slots) + 1 + head.shape[2]), dtype=np.int64)
+
+    def fill(start: int, stop: int, step: int, **values: np.ndarray | int) -> None:
+        for field, value in values.items():
+            fields[batch.FIELDS.index(field), :, start:stop:step] = value
+
+    stem, channels = space.stem, np.full(len(codes), space.stem.filters)
+    size = np.full(len(codes), _strided(space.input_size, stem.stride))
+    fill(
+        0, 1, 1, kind=batch.CONV, kernel=stem.kernel, stride=stem.stride, in_channels=space.input_channels,
+        out_channels=stem.filters, input_size=space.input_size, output_size=size[:, None],
+        weight_bits=space.values(codes, "stem.bits")[:, None], activation=1,
+    )  # fmt: skip
+    stride, start = np.ones(len(codes), dtype=np.int64), 1
+    for (group, block), most in zip(space._groups(), slots, strict=True):
+        value = {name: space.values(codes, f"{group}.{name}")[:, None] for name in _BLOCK_GENES}
+        widths = sorted(block.width.values)
+        table = np.array([space._channels(block, width) for width in widths])
+        out = table[np.searchsorted(widths, value["width"])]
+        first = np.arange(most) == 0
+        stride = stride * block.stride
+        strides = np.where(first, stride[:, None], 1)
+        inputs = np.where(first, channels[:, None], out)
+        reduced = _strided(size, stride)
+        sizes = np.where(first, size[:, None], reduced[:, None])
+        present = np.arange(most) < value["repetitions"]
+        expanded = present & (value["expansion"] > 1)
+        inner = inputs * value["expansion"]
+        # The layer before the slot, by its place: what a residual adds.
+        before = (fields[0, :, :start] != batch.ABSENT).sum(axis=1)[:, None] + np.arange(most) * (2 + expanded)
+        residual = np.where((strides == 1) & (inputs == out), before, 0)
+        stop = start + 3 * most
+        fill(
+            start, stop, 3, kind=np.where(expanded, batch.CONV, 0), kernel=1, stride=1, in_channels=inputs,
+            out_channels=inner, input_size=sizes, output_size=sizes, weight_bits=value["expand_bits"], activation=1,
+        )  # fmt: skip
+        fill(
+            start + 1, stop, 3, kind=np.where(present, batch.DEPTHWISE, 0), kernel=value["kernel"], stride=strides,
+            in_channels=inner, out_channels=inner, input_size=sizes, output_size=reduced[:, None],
+            weight_bits=value["depthwise_bits"], activation=1,
+        )  # fmt: skip
+        fill(
+            start + 2, stop, 3, kind=np.where(present, batch.CONV, 0), kernel=1, stride=1, in_channels=inner,
+            out_channels=out, input_size=reduced[:, None], output_size=reduced[:, None],
+            weight_bits=value["project_bits"], residual=residual,
+        )  # fmt: skip
+        there = value["repetitions"][:, 0] > 0
+        channels = np.where(there, out[:, 0], channels)
+        size = np.where(there, reduced, size)
+        stride = np.where(there, 1, stride)  # an absent block leaves its stride to the next one
+        start = stop
+    filters = space.values(codes, "last_conv.filters")
+    fill(
+        start, start + 1, 1, kind=batch.CONV, kernel=1, stride=stride[:, None], in_channels=channels[:, None],
+        out_channels=filters[:, None], input_size=size[:, None], output_size=_strided(size, stride)[:, None],
+        weight_bits=space.values(codes, "last_conv.bits")[:, None], activation=1,
+    )  # fmt: skip
+    fill(0, start + 1, 1, activation_bits=space.activation_bits, bias=1)
+    fields[:, :, start + 1 :] = head[:, np.searchsorted(sorted(space.last_filters.values), filters)]
+    quantized = (fields[0, :, start + 1 :] != batch.ABSENT) & (fields[0, :, start + 1 :] != batch.FLOAT)
+    bits = space.values(codes, "dense.bits")[:, None]
+    fill(start + 1, fields.shape[2], 1, weight_bits=np.where(quantized, bits, fields[7, :, start + 1 :]))
+    return NetworkBatch(fields * (fields[0] != batch.ABSENT))
+
+
+_BLOCK_GENES = (
+    "kernel", "width", "expansion", "repetitions", "expand_bits", "depthwise_bits", "project_bits",
+)  # fmt: skip
+
+
+def _head_columns(space: MobileNetV2Space) -> np.ndarray:
+    """Fields of the head behind each number of last filters, ascending; shape (fields, filters, layers)."""
+    heads = [batch.columns(space.head(filters)) for filters in sorted(space.last_filters.values)]
+    fields = np.zeros((len(batch.FIELDS), len(heads), max(head.shape[1] for head in heads)), dtype=np.int64)
+    for place, head in enumerate(heads):
+        fields[:, place, : head.shape[1]] = head
+    return fields
 
 
 def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int | None) -> MobileNetV2Space:

@@ -2,10 +2,10 @@
 
 import itertools
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from bompnas.candidate import Candidate, State
+from bompnas.candidate import Candidate, Genotype, State
 from bompnas.problem import Problem
 from bompnas.search.proposer import Proposal, Proposer
 from bompnas.trials.context import Run
@@ -44,13 +44,13 @@ def search(settings: TrialSettings, run: Run) -> None:
             if interrupted:
                 run.start(interrupted.pop(0))
             elif not exhausted and proposed < settings.trials:
-                candidate = _propose(proposer, run, proposed)
-                if candidate is None:
+                candidates = _propose(proposer, run, proposed)
+                if candidates:
+                    proposed += 1
+                    run.start(candidates)
+                else:
                     exhausted = True
                     _log.info("space exhausted: every feasible network was tried")
-                else:
-                    proposed += 1
-                    run.start((candidate,))
             else:
                 break
         if not run.busy:
@@ -59,40 +59,50 @@ def search(settings: TrialSettings, run: Run) -> None:
 
 
 def replay(
-    proposer: Proposer, problem: Problem, candidates: Sequence[Candidate], seed: int, stored: StoredProposal
+    proposer: Proposer, problem: Problem, candidates: Sequence[Candidate], seed: int, stored: Sequence[StoredProposal]
 ) -> Proposal:
-    """What the proposer says today to what it saw when it made a stored proposal."""
+    """What the proposer says today to what it saw when it made the last of the stored proposals."""
     by_id = {candidate.id: candidate for candidate in candidates}
-    completed = [by_id[id] for id in stored.completed]
-    pending = [_untrained(by_id[id]) for id in stored.pending]
-    return proposer.propose(problem, completed, pending, seed, stored.index)
+    last = stored[-1]
+    completed = [by_id[id] for id in last.completed]
+    pending = [_untrained(by_id[id]) for id in last.pending]
+    return proposer.propose(problem, completed, pending, seed, last.index, _fits(stored[:-1]))
 
 
-def _propose(proposer: Proposer, run: Run, index: int) -> Candidate | None:
-    """Asks for the next network and records the answer; None when there is no further one."""
+def _propose(proposer: Proposer, run: Run, index: int) -> tuple[Candidate, ...]:
+    """Asks for the next networks and records the answer; none when there is no further one."""
     candidates = run.record.candidates
     completed = [candidate for candidate in candidates if candidate.state is not State.PENDING]
     pending = [candidate for candidate in candidates if candidate.state is State.PENDING]
-    proposal = proposer.propose(run.problem, completed, pending, run.seed, index)
-    if proposal.genotype is None:
-        return None
+    fits = _fits(run.record.proposals)
+    proposal = proposer.propose(run.problem, completed, pending, run.seed, index, fits)
+    if not proposal.genotypes:
+        return ()
     trial = max((candidate.trial for candidate in candidates), default=0) + 1
-    candidate = _candidate(run.problem, len(candidates) + 1, trial, proposal)
+    new = tuple(
+        _candidate(run.problem, number, trial, genotype)
+        for number, genotype in enumerate(proposal.genotypes, len(candidates) + 1)
+    )
     stored = StoredProposal(
         index,
         trial,
-        proposal.genotype,
+        proposal.genotypes,
         tuple(candidate.id for candidate in completed),
         tuple(candidate.id for candidate in pending),
         proposal.details,
+        proposal.fit,
     )
-    run.record.add([candidate], stored)
-    return candidate
+    run.record.add(new, stored)
+    return new
 
 
-def _candidate(problem: Problem, id: int, trial: int, proposal: Proposal) -> Candidate:
-    network = problem.space.decode(proposal.genotype)
-    return Candidate(id, trial, network, proposal.genotype, State.PENDING, problem.cost(network))
+def _fits(proposals: Sequence[StoredProposal]) -> list[Mapping[str, Any]]:
+    return [proposal.fit for proposal in proposals if proposal.fit is not None]
+
+
+def _candidate(problem: Problem, id: int, trial: int, genotype: Genotype) -> Candidate:
+    network = problem.space.decode(genotype)
+    return Candidate(id, trial, network, genotype, State.PENDING, problem.cost(network))
 
 
 def _untrained(candidate: Candidate) -> Candidate:

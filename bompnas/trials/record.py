@@ -25,7 +25,7 @@ from bompnas.errors import InputError
 from bompnas.space.network import Network
 
 APPLICATION = int.from_bytes(b"bomp")
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = f"""
 BEGIN;
@@ -35,8 +35,8 @@ CREATE TABLE candidates (
     cost TEXT NOT NULL, metrics TEXT NOT NULL, seconds TEXT NOT NULL, score REAL, error TEXT
 );
 CREATE TABLE proposals (
-    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL, genotype TEXT NOT NULL,
-    completed TEXT NOT NULL, pending TEXT NOT NULL, details TEXT NOT NULL
+    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL, genotypes TEXT NOT NULL,
+    completed TEXT NOT NULL, pending TEXT NOT NULL, details TEXT NOT NULL, fit TEXT NOT NULL
 );
 CREATE TABLE curves (
     source TEXT NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, value REAL, PRIMARY KEY (source, name, step)
@@ -58,18 +58,20 @@ class StoredProposal:
     Attributes:
         index: Number of the proposal, from 0.
         trial: The trial that it became.
-        genotype: What was proposed.
+        genotypes: What was proposed, one for each policy.
         completed: Ids of the completed and failed candidates that it saw.
         pending: Ids of the pending candidates that it saw.
-        details: What the proposer told of itself (fitted values, the acquisition's maximum).
+        details: What the proposer told of itself (its source, what it expected).
+        fit: Hyper-parameters that were fitted for it; None if earlier ones served.
     """
 
     index: int
     trial: int
-    genotype: Genotype
+    genotypes: tuple[Genotype, ...]
     completed: tuple[int, ...]
     pending: tuple[int, ...]
     details: Mapping[str, float | str]
+    fit: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +139,10 @@ class Record:
         rows = self._connection.execute("SELECT * FROM proposals ORDER BY number")
         return tuple(
             StoredProposal(
-                index, trial, json.loads(genotype), tuple(json.loads(completed)), tuple(json.loads(pending)),
-                json.loads(details),
+                index, trial, tuple(json.loads(genotypes)), tuple(json.loads(completed)), tuple(json.loads(pending)),
+                json.loads(details), json.loads(fit),
             )
-            for index, trial, genotype, completed, pending, details in rows
+            for index, trial, genotypes, completed, pending, details, fit in rows
         )  # fmt: skip
 
     @property
@@ -178,10 +180,10 @@ class Record:
             )  # fmt: skip
             if proposal is not None:
                 connection.execute(
-                    "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (
-                        proposal.index, proposal.trial, _json(proposal.genotype),
-                        _json(proposal.completed), _json(proposal.pending), _json(proposal.details),
+                        proposal.index, proposal.trial, _json(proposal.genotypes), _json(proposal.completed),
+                        _json(proposal.pending), _json(proposal.details), _json(proposal.fit),
                     ),
                 )  # fmt: skip
 
@@ -250,6 +252,11 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
         raise InputError(f"{path}: this SQLite file is not the record of a bompnas run")
+    if schema < SCHEMA:
+        raise InputError(
+            f"{path}: written by an early development version of bompnas (record format {schema}, this version reads "
+            f"{SCHEMA}); run the experiment again in another folder, or with --overwrite"
+        )
     if schema > SCHEMA:
         raise InputError(
             f"{path}: written by a newer version of bompnas (record format {schema}, this version reads up to "

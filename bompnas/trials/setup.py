@@ -23,7 +23,7 @@ from bompnas.problem import Problem
 from bompnas.search import feasible
 from bompnas.space import loader
 from bompnas.space.network import Layer, Network
-from bompnas.space.space import SearchSpace
+from bompnas.space.space import NetworkSpace
 from bompnas.training import data
 from bompnas.training.data import Dataset
 from bompnas.training.loop import Phase
@@ -161,7 +161,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     if not isinstance(source.given, str) or source.given not in MEASURED:
         _rehearse(source.head(), space.decode(space.seed), dataset)
     problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
-    feasible.sample(problem, np.random.default_rng(experiment.seed))
+    feasible.sample(problem, np.random.default_rng(experiment.seed), 1)
     return Setup(experiment, source, dataset, problem, data_given)
 
 
@@ -179,7 +179,7 @@ def _check_objectives(experiment: Experiment, task: str) -> None:
             )
 
 
-def _check_fits(dataset: Dataset, space: SearchSpace, task: str) -> None:
+def _check_fits(dataset: Dataset, space: NetworkSpace, task: str) -> None:
     expected = (space.input_size, space.input_size, space.input_channels)
     found = dataset.train.images.shape[1:]
     if found != expected:
@@ -189,7 +189,7 @@ def _check_fits(dataset: Dataset, space: SearchSpace, task: str) -> None:
         raise InputError(f"data: its labels are for {labels}, but the head is for {task}; change one of the two")
 
 
-def _with_head(space: SearchSpace, source: HeadSource, outputs: int) -> SearchSpace:
+def _with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkSpace:
     """The space with the head's layers behind its features."""
     head = source.head()
     last = space.decode(space.seed).backbone[-1]
