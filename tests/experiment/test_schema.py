@@ -13,6 +13,7 @@ from bompnas.experiment import Experiment, load, parse
 from bompnas.experiment.schema import CONSTRAINABLE
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint, Objective
+from bompnas.space.batch import NetworkBatch
 from bompnas.space.network import Network
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -107,7 +108,7 @@ def test_direction_and_transform_can_be_set(minimal):
 
 
 def test_constraints_name_what_is_counted():
-    assert set(CONSTRAINABLE) == set(counts(Network(8, 1, ())))
+    assert set(CONSTRAINABLE) == set(counts(NetworkBatch.of([Network(8, 1, ())])))
 
 
 def test_overrides_replace_and_add(minimal):

@@ -14,7 +14,8 @@ from bompnas.hardware.counts import counts
 from bompnas.objectives import Objective
 from bompnas.problem import Problem
 from bompnas.search.proposer import Proposal
-from bompnas.space import loader
+from bompnas.space import loader, sampling
+from bompnas.space.space import BITS
 from bompnas.trials import record
 from bompnas.trials.context import Run
 from bompnas.trials.progress import Progress
@@ -37,28 +38,45 @@ class FakeResult:
     curves: dict
 
 
+def random_genotypes(space, generator, count):
+    """Genotypes of one architecture with different bits."""
+    (first,) = space.genotypes(sampling.uniform(space, generator, 1))
+    found = {tuple(first.values()): first}
+    while len(found) < count:
+        bits = {
+            gene.name: gene.values[generator.integers(len(gene.values))] for gene in space.genes if gene.part == BITS
+        }
+        genotype = space.canonical(first | bits)
+        found[tuple(genotype.values())] = genotype
+    return list(found.values())
+
+
 @dataclasses.dataclass(frozen=True)
 class FakeProposer:
     """Draws from the space with what it saw mixed into its random numbers, so that a wrong snapshot shows."""
 
     limit: int = 10**6
+    policies: int = 1
 
-    def propose(self, problem, completed, pending, seed, index):
+    def propose(self, problem, completed, pending, seed, index, fits=()):
         if index >= self.limit:
-            return Proposal(None, {})
+            return Proposal((), {})
         seen = [int(1e6 * (candidate.score or 0)) for candidate in completed] + [candidate.id for candidate in pending]
+        seen += [fit["length"] for fit in fits]
         generator = np.random.default_rng([seed, index, *seen])
-        genotype = {gene.name: gene.values[generator.integers(len(gene.values))] for gene in problem.space.genes}
-        return Proposal(genotype, {"seen": len(seen)})
+        genotypes = tuple(random_genotypes(problem.space, generator, self.policies))
+        fit = {"length": index} if index % 3 == 2 else None
+        return Proposal(genotypes, {"seen": len(seen)}, fit)
 
 
 @dataclasses.dataclass(frozen=True)
 class FakeSettings:
     trials: int
     limit: int = 10**6
+    policies: int = 1
 
     def proposer(self):
-        return FakeProposer(self.limit)
+        return FakeProposer(self.limit, self.policies)
 
 
 def fake_trial(candidates):
@@ -95,7 +113,8 @@ def make_candidate(problem):
         genotype = {gene.name: gene.values[generator.integers(len(gene.values))] for gene in problem.space.genes}
         network = problem.space.decode(genotype)
         id = next(ids)
-        return dataclasses.replace(Candidate(id, id, network, genotype, State.PENDING, counts(network)), **changes)
+        cost = problem.cost(network)
+        return dataclasses.replace(Candidate(id, id, network, genotype, State.PENDING, cost), **changes)
 
     return make
 

@@ -19,10 +19,13 @@ from bompnas.errors import InputError
 from bompnas.trials import record
 from bompnas.trials.record import Final, Record, StoredProposal
 
+FIT = {"length": 3, "targets": {"accuracy": {"mean": 1 / 3, "weights": {"stem.bits": 1e-17}, "linear": [0.1, 0.0]}}}
 
-def stored(candidate, index=0, completed=(), pending=()):
+
+def stored(candidate, *others, index=0, completed=(), pending=(), fit=None):
     details = {"source": "start", "mean": 0.1}
-    return StoredProposal(index, candidate.trial, candidate.genotype, completed, pending, details)
+    genotypes = tuple(one.genotype for one in (candidate, *others))
+    return StoredProposal(index, candidate.trial, genotypes, completed, pending, details, fit)
 
 
 def test_what_is_added_is_read_back_equal(new_record, make_candidate):
@@ -51,6 +54,25 @@ def test_a_finished_trial_keeps_every_bit_of_its_floats(new_record, make_candida
     assert curves["float_loss"][:2] == [2.0, 1.0]
     assert math.isnan(curves["float_loss"][2])
     assert new_record.curves("trial 2") == {}
+
+
+def test_the_policies_of_a_proposal_and_its_fit_are_kept_in_order(new_record, make_candidate):
+    first = make_candidate()
+    others = [dataclasses.replace(make_candidate(), trial=1) for _ in range(2)]
+    proposal = stored(first, *others, fit=FIT)
+    new_record.add([first, *others], proposal)
+    (again,) = new_record.proposals
+    assert again == proposal
+    assert [list(genotype) for genotype in again.genotypes] == [list(one.genotype) for one in (first, *others)]
+    assert new_record.candidates == (first, *others)
+
+
+def test_genotypes_of_any_kind_of_gene_are_kept(new_record, make_candidate):
+    genotype = {"rate": 1e-3, "optimizer": "adam", "augment": True, "layers": 3}
+    candidate = make_candidate(genotype=genotype)
+    new_record.add([candidate], stored(candidate))
+    assert new_record.candidates[0].genotype == genotype
+    assert [type(value) for value in new_record.proposals[0].genotypes[0].values()] == [float, str, bool, int]
 
 
 @given(value=st.floats(allow_nan=False), integer=st.integers())
@@ -106,6 +128,10 @@ def overwritten(path, size):
         (lambda path: path.write_bytes(b""), "not the record of a bompnas run"),
         (lambda path: overwritten(path, 200), "file is not a database"),
         (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99"), "newer version"),
+        (
+            lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 1"),
+            "early development .* or with --overwr",
+        ),
         (lambda path: sqlite3.connect(path).execute("PRAGMA application_id = 7"), "not the record of a bompnas run"),
     ],
 )
