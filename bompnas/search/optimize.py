@@ -4,6 +4,7 @@ Spaces of up to two thousand genotypes are searched exactly; others by evolution
 networks, then by greedy one-exchange: single edits, along which the surrogate is smooth.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
 
@@ -146,5 +147,5 @@ def _climb(pool: _Pool, space: SearchSpace, tried: np.ndarray, part: str | None 
 
 
 def _enumerate(space: SearchSpace) -> np.ndarray:
-    grid = np.indices(space.sizes).reshape(len(space.sizes), -1).T
+    grid = np.array(list(itertools.product(*map(range, space.sizes.tolist()))), dtype=np.intp)
     return np.unique(space.canonical_codes(grid), axis=0)

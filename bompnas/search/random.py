@@ -11,7 +11,6 @@ from bompnas.candidate import Candidate
 from bompnas.problem import Problem
 from bompnas.search import feasible, optimize
 from bompnas.search.proposer import Proposal
-from bompnas.space import sampling
 from bompnas.space.space import BITS
 
 ATTEMPTS = 64
@@ -78,7 +77,8 @@ def random_policies(
     bits = np.array([gene.part == BITS for gene in space.genes], dtype=bool)
     if not count or not bits.any():
         return []
-    drawn = np.where(bits, sampling.uniform(space, generator, ATTEMPTS * count), architecture)
+    drawn = generator.integers(space.sizes, size=(ATTEMPTS * count, len(bits)))
+    drawn = space.canonical_codes(np.where(bits, drawn, architecture))
     batch = space.batch(drawn)
     found = {space.batch(architecture[None]).keys[0]: architecture}
     for code, key, fits in zip(drawn, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):

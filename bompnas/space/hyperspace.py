@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -64,6 +65,7 @@ class HyperSpace(SearchSpace):
         InputError: A gene is named twice or badly defined.
     """
 
+    name: str
     genes: tuple[Gene, ...]
 
     def __post_init__(self):
@@ -76,12 +78,12 @@ class HyperSpace(SearchSpace):
                 raise InputError(f"{place} has the values {list(gene.values)}, expected at least two different ones")
             if gene.default not in gene.values:
                 raise InputError(f"{place} has the default {gene.default!r}, expected one of {list(gene.values)}")
-            for parent, values in gene.conditions:
-                if parent not in known:
-                    raise InputError(f"{place} depends on {parent!r}, expected a gene that stands before it")
-                if not values <= set(known[parent].values):
-                    expected = list(known[parent].values)
-                    raise InputError(f"{place} depends on {parent!r} being {sorted(values)}, which may be {expected}")
+            if gene.positions is not None and not _ascending(gene.positions, len(gene.values)):
+                raise InputError(
+                    f"{place} has the positions {list(gene.positions)}, expected {len(gene.values)} ascending numbers "
+                    "from 0 to 1"
+                )
+            _check_conditions(gene, known, place)
             known[gene.name] = gene
 
     @functools.cached_property
@@ -109,3 +111,23 @@ class HyperSpace(SearchSpace):
 
     def _build(self, values: Mapping[str, Value]) -> Point:
         return Point({gene.name: values[gene.name] for gene in self.genes if gene.active(values)})
+
+
+def _check_conditions(gene: Gene, known: Mapping[str, Gene], place: str) -> None:
+    for parent, values in gene.conditions:
+        if parent not in known:
+            raise InputError(f"{place} depends on {parent!r}, expected a gene that stands before it")
+        if not values or not values <= set(known[parent].values):
+            expected = list(known[parent].values)
+            raise InputError(f"{place} depends on {parent!r} being one of {list(values)}, which may be {expected}")
+        for ancestor, needed in known[parent].conditions:
+            if not any(name == ancestor and listed <= needed for name, listed in gene.conditions):
+                raise InputError(
+                    f"{place} depends on {parent!r}, which depends on {ancestor!r} being one of {list(needed)}; "
+                    "expected that condition here too"
+                )
+
+
+def _ascending(positions: Sequence[float], count: int) -> bool:
+    pairs = itertools.pairwise([0.0, *positions, 1.0])
+    return len(positions) == count and all(low <= high for low, high in pairs)

@@ -103,7 +103,7 @@ class MobileNetV2Space(NetworkSpace):
                 grids["expand_bits"] = bits
             stages.append(Stage(group, min(repetitions), max(repetitions), grids))
         stages.append(Stage("last_conv", 1, 1, {"filters": self.last_filters.values, "bits": bits}))
-        stages.append(Stage(HEAD, 1, 1, {"bits": bits}))
+        stages.append(Stage(HEAD, 1, 1, {"bits": bits} if self._quantized_head else {}))
         return tuple(stages)
 
     @functools.cached_property
@@ -175,8 +175,15 @@ class MobileNetV2Space(NetworkSpace):
                 _gene(f"{group}.project_bits", self.bits, BITS, present),
             ]
         architecture.append(_gene("last_conv.filters", self.last_filters, ARCHITECTURE))
-        bits += [_gene("last_conv.bits", self.bits, BITS), _gene("dense.bits", self.bits, BITS)]
+        bits.append(_gene("last_conv.bits", self.bits, BITS))
+        if self._quantized_head:
+            bits.append(_gene("dense.bits", self.bits, BITS))
         return (*architecture, *bits)
+
+    @functools.cached_property
+    def _quantized_head(self) -> bool:
+        """Whether the head has a layer that dense bits are for."""
+        return any(layer.kind != "float" for layer in self.head(max(self.last_filters.values)))
 
     @functools.cached_property
     def _constants(self) -> dict[str, int | float]:

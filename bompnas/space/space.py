@@ -97,20 +97,16 @@ class Gene:
         return not self.conditions or all(genotype[parent] in values for parent, values in self.conditions)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SearchSpace(abc.ABC):
     """A set of things, networks most often, each chosen by a genotype.
 
     Attributes:
         name: What the space is called.
+        genes: The choices; parameters with a single choice are constants, not genes.
     """
 
     name: str
-
-    @property
-    @abc.abstractmethod
-    def genes(self) -> tuple[Gene, ...]:
-        """The choices; parameters with a single choice are constants, not genes."""
+    genes: tuple[Gene, ...]
 
     @property
     @abc.abstractmethod
@@ -186,7 +182,7 @@ class SearchSpace(abc.ABC):
         for genotype in genotypes:
             try:
                 rows.append([code[genotype.get(name, default)] for name, code, default in self._codes])
-            except KeyError:
+            except (KeyError, TypeError):
                 gene = next(g for g in self.genes if genotype.get(g.name, g.default) not in g.values)
                 raise _not_a_choice(gene, genotype[gene.name]) from None
         return np.array(rows, dtype=np.intp).reshape(len(rows), len(self.genes))
@@ -252,6 +248,7 @@ class NetworkSpace(SearchSpace):
         head: Number of features -> head layers.
     """
 
+    name: str
     input_size: int
     input_channels: int
     head: Callable[[int], tuple[Layer, ...]]
