@@ -51,7 +51,7 @@ _NAMED = {
     "size_kb": Quantity("size_kb", "packed size", "kB"),
     "size_without_scales_bits": Quantity("size_without_scales_bits", "size without scales", "kB", 8000.0),
     "float_size_bits": Quantity("float_size_bits", "32-bit float size", "kB", 8000.0),
-    "macs": Quantity("macs", "MACs", "k", 1e3),
+    "macs": Quantity("macs", "MACs", "M", 1e6),
     "score": Quantity("score", "score", digits=3),
     "params": Quantity("params", "parameters", "k", 1e3),
 }
@@ -89,3 +89,8 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def time_unit(longest: float) -> tuple[str, float]:
+    """Unit for an axis of time spans up to the longest [s]: its name, and its length [s]."""
+    return next(((name, size) for name, size in (("h", 3600.0), ("min", 60.0)) if longest >= 2 * size), ("s", 1.0))

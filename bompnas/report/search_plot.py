@@ -3,35 +3,36 @@
 Everything is drawn on given axes, so that several runs can share them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from bompnas.candidate import Candidate, State
 from bompnas.objectives import Objective
 from bompnas.report import style
-from bompnas.report.points import draw_candidates, draw_failed, focus, order_norm
+from bompnas.report.plane import ROUND_STEPS, draw_staircase
+from bompnas.report.points import draw_candidates, draw_failed, order_norm
 from bompnas.report.quantities import quantity
 from bompnas.report.view import RunView
 
 _BLOB_AREAS = (28.0, 260.0)
 _LEGEND = ("front of the search", "finally trained", "seed network", "failed", "off the scale")
-_ROUND = (1, 2, 2.5, 5, 10)
 _LINE_GAP = 0.09  # between equal-score lines, as a fraction of the axis
 
 
 def search_figure(view: RunView) -> Figure | None:
     """The search plot of one run; None before the first completed candidate."""
-    candidates = [candidate for candidate in view.completed if _place(candidate, view) is not None]
+    candidates = [candidate for candidate in view.completed if view.plane.place(candidate) is not None]
     if not candidates:
         return None
     figure = Figure(figsize=(7.6, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    _set_window(axes, view, candidates)
+    shown, always = view.plane.places([*candidates, *view.trained]), view.plane.places([*view.front, *view.trained])
+    view.plane.set_window(axes, shown, always, None if view.limit is None else view.limit / view.cost_axis.scale)
     _draw_candidates(axes, view, candidates)
     _draw_limit(axes, view)
     _draw_equal_scores(axes, view, _busy_places(axes, view))
@@ -44,7 +45,7 @@ def search_figure(view: RunView) -> Figure | None:
         bar.set_label("Candidate, in order of sampling")
         bar.solids.set_edgecolor("face")
         bar.outline.set_visible(False)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=_ROUND, min_n_ticks=1))
+        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=ROUND_STEPS, min_n_ticks=1))
     labelled = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(
         handles=[labelled[label] for label in _LEGEND if label in labelled], loc="outside lower center", ncols=5,
@@ -53,69 +54,18 @@ def search_figure(view: RunView) -> Figure | None:
     return figure
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers for a logarithmic axis, few enough to be read and at least two.
-
-    Args:
-        low: Positive lower end of the axis.
-        high: Upper end of the axis.
-    """
-    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
-        ticks = [float(decade * step) for decade in decades for step in steps if low <= decade * step <= high]
-        if 4 <= len(ticks) <= 8:
-            return ticks
-    return [float(tick) for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
-
-
-def _place(candidate: Candidate, view: RunView) -> tuple[float, float] | None:
-    """Where a candidate stands, in displayed units; None where a value is missing or not finite."""
-    values = candidate.values
-    cost, quality = values.get(view.cost_axis.key), values.get(view.quality.key)
-    if cost is None or quality is None or not np.isfinite(quality) or cost <= 0:
-        return None
-    return cost / view.cost_axis.scale, quality / quantity(view.quality.key).scale
-
-
-def _places(candidates: Iterable[Candidate], view: RunView) -> np.ndarray:
-    """Places of those candidates that have one, (n, 2)."""
-    found = [place for place in (_place(candidate, view) for candidate in candidates) if place is not None]
-    return np.reshape(np.asarray(found, dtype=np.float64), (len(found), 2))
-
-
 def _busy_places(axes: Axes, view: RunView) -> np.ndarray:
     """Points that no label should cover: candidates, finally trained networks, and the limit's line, (n, 2)."""
-    places = [_places([*view.completed, *view.trained], view)]
+    places = [view.plane.places([*view.completed, *view.trained])]
     if view.limit is not None:
         heights = np.linspace(*axes.get_ylim(), 40)
         places.append(np.stack([np.full(40, view.limit / view.cost_axis.scale), heights], axis=1))
     return np.concatenate(places)
 
 
-def _set_window(axes: Axes, view: RunView, candidates: Sequence[Candidate]) -> None:
-    """Scales, limits, ticks and labels, with room for the blobs."""
-    cost, quality = view.cost_axis, quantity(view.quality.key)
-    places = _places([*candidates, *view.trained], view)
-    left, right = places[:, 0].min(), places[:, 0].max()
-    if view.limit is not None and left < view.limit / cost.scale < 3 * right:
-        right = max(right, view.limit / cost.scale)
-    middle, span = np.sqrt(left * right), max(right / left, 2.0)
-    left, right = middle / span**0.58, middle * span**0.58
-    axes.set_xscale("log")
-    axes.set_xlim(left, right)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(left, right)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    always = _places([*view.front, *view.trained], view)
-    axes.set_ylim(focus(places[:, 1], always[:, 1], view.quality.maximize))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=_ROUND))
-    axes.set_xlabel(cost.axis_label)
-    axes.set_ylabel(quality.axis_label if view.quality.maximize else f"{quality.axis_label} (less is better)")
-
-
 def _draw_candidates(axes: Axes, view: RunView, candidates: Sequence[Candidate]) -> None:
     """Blobs, as large as the packed size, coloured by when they were sampled."""
-    places = _places(candidates, view)
+    places = view.plane.places(candidates)
     sizes = np.array([candidate.cost["size_bits"] for candidate in candidates], dtype=np.float64)
     # Many candidates are drawn smaller, so that they stay apart.
     smallest, largest = np.asarray(_BLOB_AREAS) * np.clip((150 / len(candidates)) ** 0.5, 0.3, 1.0)
@@ -133,8 +83,9 @@ def _draw_failed(axes: Axes, view: RunView) -> None:
 
 def _draw_fronts(axes: Axes, view: RunView) -> None:
     """The front of the search, the finally trained networks, and what became of each."""
-    searched = _places(view.front, view)
-    _draw_staircase(axes, searched, view.quality, linestyle=(0, (4, 2)), linewidth=1.3)
+    searched = view.plane.places(view.front)
+    line = {"color": style.ACCENT, "zorder": 5}
+    draw_staircase(axes, searched, linestyle=(0, (4, 2)), linewidth=1.3, **line)
     axes.scatter(
         *searched.T,
         s=64,
@@ -146,14 +97,14 @@ def _draw_fronts(axes: Axes, view: RunView) -> None:
     )
     by_id = {candidate.id: candidate for candidate in view.candidates}
     for candidate in view.trained:
-        before, after = _place(by_id[candidate.id], view), _place(candidate, view)
+        before, after = view.plane.place(by_id[candidate.id]), view.plane.place(candidate)
         if before is not None and after is not None:
             axes.plot(*zip(before, after, strict=True), color=style.ACCENT, linewidth=0.9, alpha=0.75, zorder=4)
     if view.trained:
-        _draw_staircase(axes, _places(view.trained_front, view), view.quality, linestyle="-", linewidth=1.7)
-        trained = [candidate for candidate in view.trained if _place(candidate, view) is not None]
+        draw_staircase(axes, view.plane.places(view.trained_front), linestyle="-", linewidth=1.7, **line)
+        trained = [candidate for candidate in view.trained if view.plane.place(candidate) is not None]
         diamonds = axes.scatter(
-            *_places(trained, view).T,
+            *view.plane.places(trained).T,
             s=44,
             marker="D",
             color=style.ACCENT,
@@ -165,16 +116,9 @@ def _draw_fronts(axes: Axes, view: RunView) -> None:
         diamonds.set_urls([f"#network-{candidate.id}" for candidate in trained])
 
 
-def _draw_staircase(axes: Axes, places: np.ndarray, quality: Objective, **line: object) -> None:
-    """What a front attains at every cost, from its cheapest network to its dearest."""
-    if len(places) > 1:
-        places = places[np.argsort(places[:, 0])]
-        axes.step(*places.T, where="post", color=style.ACCENT, zorder=5, **line)
-
-
 def _draw_seed(axes: Axes, view: RunView) -> None:
     """A star on the seed network."""
-    places = _places((candidate for candidate in view.candidates if candidate.id == view.seed), view)
+    places = view.plane.places(candidate for candidate in view.candidates if candidate.id == view.seed)
     if len(places):
         axes.scatter(
             *places.T,
@@ -224,7 +168,7 @@ def _draw_equal_scores(axes: Axes, view: RunView, places: np.ndarray) -> None:
     terms = np.array([sum(item.term(cost * view.cost_axis.scale) for item in priced) for cost in costs])
     ends = [view.quality.term(max(edge * scale, 1e-12)) for edge in (bottom, top)]
     # A score that grows faster than the axis shows needs finer levels, of which only some are drawn.
-    levels = MaxNLocator(7 if view.quality.maximize else 50, steps=_ROUND).tick_values(
+    levels = MaxNLocator(7 if view.quality.maximize else 50, steps=ROUND_STEPS).tick_values(
         terms.min() + min(ends), terms.max() + max(ends)
     )
     decimals = max(0, *(len(f"{level:.10g}".partition(".")[2]) for level in levels))

@@ -10,7 +10,9 @@ from bompnas import pareto
 from bompnas.candidate import Candidate, State
 from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.objectives import Constraint, Objective
+from bompnas.report.plane import Plane
 from bompnas.report.quantities import Quantity, quantity
+from bompnas.trials import views
 from bompnas.trials.folder import RECORD
 from bompnas.trials.record import Final, Record
 
@@ -28,6 +30,7 @@ class RunView:
         finals: Final trainings, failed ones too; empty while the search goes on.
         seed: Id of the candidate that is the space's seed network; None where it was not tried.
         versions: Packages that the run began with, and their versions.
+        identity: What makes the experiment this one, with its files' contents in place of their paths.
     """
 
     name: str
@@ -38,6 +41,7 @@ class RunView:
     finals: tuple[Final, ...] = ()
     seed: int | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Number of candidates in a state."""
@@ -56,12 +60,7 @@ class RunView:
     @functools.cached_property
     def trained(self) -> tuple[Candidate, ...]:
         """The finally trained candidates with their final metrics and score, smallest network first."""
-        by_id = {candidate.id: candidate for candidate in self.candidates}
-        trained = [
-            dataclasses.replace(by_id[final.candidate], metrics=final.metrics, seconds=final.seconds, score=final.score)
-            for final in self.finals
-            if final.error is None
-        ]
+        trained = views.finally_trained(self)
         return tuple(sorted(trained, key=lambda candidate: (candidate.cost["size_bits"], candidate.id)))
 
     @functools.cached_property
@@ -92,6 +91,11 @@ class RunView:
         costs = self.candidates[0].cost if self.candidates else {}
         measured = [objective for objective in self.objectives if objective.key not in costs]
         return (measured or self.objectives)[0]
+
+    @functools.cached_property
+    def plane(self) -> Plane:
+        """Where the search plot shows a candidate."""
+        return Plane(self.cost_axis, self.quality, self.quality.key)
 
     @functools.cached_property
     def limit(self) -> float | None:
@@ -127,4 +131,5 @@ def load(folder: Path) -> RunView:
         finals=tuple(final for final in finals if final.candidate in known),
         seed=next((item.id for item in candidates if item.network.key == meta["seed_network"]), None),
         versions=meta["versions"],
+        identity=meta.get("identity", experiment),
     )

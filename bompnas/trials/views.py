@@ -6,13 +6,13 @@ import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bompnas import pareto
 from bompnas.candidate import Candidate
 from bompnas.objectives import Objective
 from bompnas.trials.folder import write_atomically
-from bompnas.trials.record import Record
+from bompnas.trials.record import Final, Record
 
 _COSTS = ("size_bits", "size_kb", "size_without_scales_bits", "macs", "params")
 _Row = tuple[Mapping[str, Any], ...]  # the cells of a row in parts, the same parts in every row of a table
@@ -30,7 +30,19 @@ def write(folder: Path, record: Record, objectives: Sequence[Objective]) -> None
     write_atomically(folder / "pareto.csv", _csv(_pareto_rows(record, objectives), _pareto_columns(objectives)))
 
 
-def finally_trained(record: Record) -> list[Candidate]:
+class Recorded(Protocol):
+    """Candidates and their final trainings: a record, or what was read from one."""
+
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """All candidates."""
+
+    @property
+    def finals(self) -> Sequence[Final]:
+        """All final trainings, failed ones too."""
+
+
+def finally_trained(record: Recorded) -> list[Candidate]:
     """The candidates whose final training succeeded, with the metrics, seconds and score of that training."""
     by_id = {candidate.id: candidate for candidate in record.candidates}
     return [

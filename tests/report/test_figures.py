@@ -5,6 +5,7 @@ import pytest
 
 from bompnas.candidate import State
 from bompnas.report import figures
+from bompnas.report.bits import shown_networks
 
 
 def test_all_figures_of_a_finished_run_in_the_order_of_the_page(view):
@@ -58,45 +59,9 @@ def test_phases_come_in_the_order_of_a_trial(make_candidate):
     assert figures.phase_names([candidate]) == ["build", "qaft", "evaluate", "export"]
 
 
-def test_bits_shares_add_up_to_all_weights_of_a_kind(view, make_network):
-    mixed = make_network(bits=4, repetitions=4, project_bits=[4, 4, 4, 8])
-    view = dataclasses.replace(
-        view,
-        finals=(),
-        candidates=tuple(
-            dataclasses.replace(candidate, network=mixed) if candidate.id == 5 else candidate
-            for candidate in view.candidates
-        ),
-    )
-    panels = figures.bits_figure(view).axes
-    assert [panel.get_title() for panel in panels] == ["stem", "expand", "depthwise", "project", "last conv", "head"]
-    widths = [bar.get_width() for bar in panels[3].patches if round(bar.get_y() + bar.get_height() / 2) == 2]
-    assert widths == [75, 25]
-    assert [label.get_text() for label in panels[0].get_yticklabels()] == [
-        "№ 2\u20022.00 kB",
-        "№ 4\u20024.00 kB",
-        "№ 5\u20028.00 kB",
-    ]
-
-
-def test_policies_name_every_layer_and_the_bits_it_has(make_view, make_network):
-    view = make_view([(0.5, 4), (0.9, 8)])
-    plain, mixed = make_network(5, expand=False), make_network(4, 2, project_bits=[7, 8])
-    first, second = (
-        dataclasses.replace(candidate, network=network)
-        for candidate, network in zip(view.candidates, (plain, mixed), strict=True)
-    )
-    axes = figures.policies_figure(dataclasses.replace(view, candidates=(first, second))).axes[0]
-    columns = [label.get_text() for label in axes.get_xticklabels()]
-    assert columns == ["conv", "expand", "depthwise", "project", "conv", "dense"]
-    cells = {text.get_position(): text.get_text() for text in axes.texts}
-    assert [cells[x, 0] for x in range(6)] == ["5", "·", "5", "5", "5", "5"]
-    assert [cells[x, 1] for x in range(6)] == ["4", "4", "4", "7.5", "4", "4"]
-
-
 def test_a_run_still_going_on_shows_the_front_of_the_search(view):
     going_on = dataclasses.replace(view, finals=())
-    assert [candidate.id for candidate in figures.shown_networks(going_on)] == [2, 4, 5]
+    assert [candidate.id for candidate in shown_networks(going_on)] == [2, 4, 5]
     pending = dataclasses.replace(view.candidates[0], state=State.PENDING, metrics={}, score=None, seconds={})
     view = dataclasses.replace(going_on, candidates=(pending, *view.candidates[1:]))
     assert list(figures.draw(view)) == ["search", "bits", "policies", "score", "seconds"]

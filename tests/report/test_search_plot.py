@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bompnas.objectives import Constraint, Objective, score
-from bompnas.report.search_plot import log_ticks, search_figure
+from bompnas.report.search_plot import search_figure
 
 MAE = Objective("mae", "val_mae", 0.5, maximize=False)
 SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")
@@ -18,14 +16,6 @@ def labels(figure):
 def points(axes, label):
     (collection,) = [item for item in axes.collections if item.get_label() == label]
     return collection.get_offsets().data
-
-
-@given(st.floats(1e-3, 1e6), st.floats(1.5, 1e4))
-def test_log_ticks_lie_inside_and_are_neither_few_nor_many(low, ratio):
-    ticks = log_ticks(low, low * ratio)
-    assert 2 <= len(ticks) <= 9
-    assert all(low <= tick <= low * ratio for tick in ticks)
-    assert ticks == sorted(set(ticks))
 
 
 def test_nothing_to_draw_before_the_first_completed_candidate(make_view):
