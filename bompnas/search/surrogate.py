@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bompnas.candidate import Candidate, State
+from bompnas.errors import InputError
 from bompnas.problem import Problem
 from bompnas.search import gp
 from bompnas.search.encoding import Encoding
@@ -194,27 +195,34 @@ def build(
             base = candidates[:length], codes[:length]
             fitted[target.name] = _fit(target, model, encoding, *base, start.get(target.name))
         fit = {"length": length, "targets": fitted}
-    failed = np.array([candidate.state is not State.COMPLETED for candidate in candidates])
-    extra = FAILED_NOISE * failed
     processes = {}
     for target in modelled:
         own = fit["targets"][target.name]
-        factor = memory.factor(target.name, encoding, own, length, codes, extra)
-        values = (observations(target, candidates) - own["mean"]) / own["deviation"]
-        processes[target.name] = Process(gp.Posterior(factor, factor.whiten(values)), own["mean"], own["deviation"])
-    return Surrogate(encoding, processes, codes, ~failed, fit)
+        values, failed = observations(target, candidates)
+        factor = memory.factor(target.name, encoding, own, length, codes, FAILED_NOISE * failed)
+        standard = (values - own["mean"]) / own["deviation"]
+        processes[target.name] = Process(gp.Posterior(factor, factor.whiten(standard)), own["mean"], own["deviation"])
+    succeeded = np.array([candidate.state is State.COMPLETED for candidate in candidates])
+    return Surrogate(encoding, processes, codes, succeeded, fit)
 
 
-def observations(target: Target, candidates: Sequence[Candidate]) -> np.ndarray:
-    """What was observed of a target, shape (n,); failures and outliers on the bad side are put at its edge."""
-    failed = np.array([candidate.state is not State.COMPLETED for candidate in candidates])
-    values = np.zeros(len(candidates))
-    values[~failed] = [target.value(candidates[place]) for place in np.flatnonzero(~failed)]
+def observations(target: Target, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+    """What was observed of a target; failures and outliers on the bad side are put at its edge.
+
+    Returns:
+        The values, and which of them stand for failures: of the trial, or to measure a finite value; two of shape (n,).
+    """
+    completed = [candidate.state is State.COMPLETED for candidate in candidates]
+    observed = (target.value(one) if done else np.nan for one, done in zip(candidates, completed, strict=True))
+    values = np.fromiter(observed, dtype=float, count=len(candidates))
+    failed = ~np.isfinite(values)
+    if failed.all():
+        return np.zeros(len(values)), failed
     gains = values if target.maximize else -values
     low, median, high = np.quantile(gains[~failed], [0.25, 0.5, 0.75])
     gains = np.maximum(gains, median - OUTLYING * (high - low)) if high > low else gains
     gains[failed] = np.quantile(gains[~failed], FAILED_QUANTILE)
-    return gains if target.maximize else -gains
+    return (gains if target.maximize else -gains), failed
 
 
 def _fit(
@@ -225,9 +233,8 @@ def _fit(
     codes: np.ndarray,
     start: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    values = observations(target, candidates)
+    values, failed = observations(target, candidates)
     mean, deviation = values.mean().item(), values.std().item() or 1.0
-    failed = np.array([candidate.state is not State.COMPLETED for candidate in candidates])
     chosen = _looked_at(values if target.maximize else -values)
     standard = (values[chosen] - mean) / deviation
     features = _features(encoding, codes[chosen])
@@ -274,4 +281,8 @@ def _transformed(objective: Any, candidate: Candidate) -> float:
 
 
 def _metric(key: str, candidate: Candidate) -> float:
+    if key not in candidate.metrics:
+        raise InputError(
+            f"constraints: {key} is neither a cost nor measured, expected one of {', '.join(sorted(candidate.values))}"
+        )
     return candidate.metrics[key]
