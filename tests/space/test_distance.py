@@ -81,13 +81,9 @@ def test_it_is_a_metric(random_space, space_seed, seed):
     space, generator = random_space(space_seed), np.random.default_rng(seed)
     names = edit_names(space.stages)
     weights = dict(zip(names, generator.exponential(size=len(names)).tolist(), strict=True))
-    start = uniform(space, generator)
-    genotypes = [
-        start,
-        *(mutate(space, start, generator) for _ in range(3)),
-        *(uniform(space, generator) for _ in range(3)),
-    ]
-    networks = [space.decode(genotype) for genotype in genotypes]
+    start = uniform(space, generator, 1)
+    codes = np.concatenate([start, mutate(space, start.repeat(3, axis=0), generator), uniform(space, generator, 3)])
+    networks = [space.decode(genotype) for genotype in space.genotypes(codes)]
     distances = np.array([[edit_distance(space.stages, a, b, weights) for b in networks] for a in networks])
     same = np.array([[a.key == b.key for b in networks] for a in networks])
     assert (distances == distances.T).all()

@@ -151,7 +151,8 @@ def test_a_stride_after_which_no_block_comes_is_the_last_convs(random_space):
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 def test_layers_fit_together_and_residuals_join_equal_shapes(random_space, space_seed, seed):
     space = random_space(space_seed)
-    network = space.decode(uniform(space, np.random.default_rng(seed)))
+    (genotype,) = space.genotypes(uniform(space, np.random.default_rng(seed), 1))
+    network = space.decode(genotype)
     channels, size = network.input_channels, network.input_size
     entry = entry_shape = None
     for layer in network.backbone:
