@@ -43,6 +43,7 @@ class MethodEntry:
 
 METHODS = {
     "bomp": MethodEntry("bompnas.search.bayesian:BompSettings", "bompnas.trials.loop:search"),
+    "evolution": MethodEntry("bompnas.search.evolution:EvolutionSettings", "bompnas.trials.loop:search"),
     "random": MethodEntry("bompnas.search.random:RandomSettings", "bompnas.trials.loop:search"),
 }
 
