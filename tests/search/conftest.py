@@ -1,6 +1,8 @@
 import dataclasses
+import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -8,6 +10,7 @@ from bompnas.candidate import Candidate, State
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint, Objective
 from bompnas.problem import Problem
+from bompnas.search.proposer import Proposal
 from bompnas.space.head import DenseHead
 from bompnas.space.loader import load
 
@@ -66,40 +69,71 @@ def accuracy(network):
     return (1 - math.exp(-capacity / 20)) * math.exp(-damage)
 
 
+class Snapshot(NamedTuple):
+    """What a proposer saw and said."""
+
+    completed: tuple
+    pending: tuple
+    fits: tuple
+    proposal: Proposal
+
+
+def measure_accuracy(genotype, network):
+    return {"val_accuracy": accuracy(network)}
+
+
 class Simulation:
     """A run without training: proposals, and candidates measured by a formula."""
 
-    def __init__(self, proposer, problem, seed, fails=lambda network: False):
-        self.proposer, self.problem, self.seed, self.fails = proposer, problem, seed, fails
+    def __init__(self, proposer, problem, seed, fails=lambda network: False, measure=measure_accuracy):
+        self.proposer, self.problem, self.seed = proposer, problem, seed
+        self.fails, self.measure = fails, measure
         self.candidates = []
         self.snapshots = []
+        self.fits = ()
 
     def propose(self, pending=()):
-        completed = tuple(self.candidates)
-        proposal = self.proposer.propose(self.problem, completed, pending, self.seed, len(self.snapshots))
-        self.snapshots.append((completed, tuple(pending), proposal))
+        seen = Snapshot(tuple(self.candidates), tuple(pending), self.fits, None)
+        proposal = self.ask(self.proposer, seen, len(self.snapshots))
+        self.snapshots.append(seen._replace(proposal=proposal))
+        if proposal.fit is not None:
+            self.fits += (json.loads(json.dumps(proposal.fit)),)
         return proposal
 
+    def ask(self, proposer, snapshot, index):
+        """What a proposer says to a snapshot."""
+        return proposer.propose(
+            self.problem, snapshot.completed, snapshot.pending, self.seed, index, list(snapshot.fits)
+        )
+
     def pending(self, proposal, number):
-        network = self.problem.space.decode(proposal.genotype)
-        cost = self.problem.cost(network)
-        return Candidate(number, number, network, proposal.genotype, State.PENDING, cost)
+        """The candidates of a proposal, numbered from `number`."""
+        networks = [self.problem.space.decode(genotype) for genotype in proposal.genotypes]
+        return [
+            Candidate(id, number, network, genotype, State.PENDING, self.problem.cost(network))
+            for id, (network, genotype) in enumerate(zip(networks, proposal.genotypes, strict=True), number)
+        ]
 
     def finish(self, candidate):
         if self.fails(candidate.network):
             self.candidates.append(dataclasses.replace(candidate, state=State.FAILED, error="diverged"))
             return
-        metrics = {"val_accuracy": accuracy(candidate.network)}
+        metrics = self.measure(candidate.genotype, candidate.network)
         done = dataclasses.replace(candidate, state=State.COMPLETED, metrics=metrics)
         self.candidates.append(dataclasses.replace(done, score=self.problem.score(done.values)))
 
     def run(self, trials):
         for _ in range(trials):
             proposal = self.propose()
-            if proposal.genotype is None:
+            if not proposal.genotypes:
                 break
-            self.finish(self.pending(proposal, len(self.candidates) + 1))
+            for candidate in self.pending(proposal, len(self.candidates) + 1):
+                self.finish(candidate)
         return self
+
+    @property
+    def keys(self):
+        return {candidate.network.key for candidate in self.candidates}
 
     @property
     def best(self):
@@ -109,3 +143,14 @@ class Simulation:
 @pytest.fixture(scope="session")
 def simulate():
     return Simulation
+
+
+@pytest.fixture(scope="session")
+def replays():
+    """A function that asks a proposer again for every proposal of a simulation, from the record alone."""
+
+    def check(simulation, proposer):
+        for index, snapshot in enumerate(simulation.snapshots):
+            assert simulation.ask(proposer, snapshot, index) == snapshot.proposal
+
+    return check

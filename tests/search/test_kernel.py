@@ -1,9 +1,15 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.gaussian_process.kernels import Matern
 
 from bompnas.search import kernel
+from bompnas.search.kernel import Features, Parameters
+from bompnas.space.distance import edit_distance
+from bompnas.space.sampling import mutate, uniform
+
+SEEDS = st.integers(0, 2**32 - 1)
 
 
 def test_matern52_is_scikit_learns():
@@ -24,25 +30,89 @@ def test_matern52_slope_is_finite_at_zero():
     assert kernel.matern52_slope(np.zeros(1)) == -5 / 6
 
 
-def test_squared_distances_are_the_sums_over_pairs_even_far_from_the_origin():
+def test_squared_distances_are_the_sums_over_pairs():
     generator = np.random.default_rng(1)
-    left, right = generator.normal(size=(6, 9)) + 1000, generator.normal(size=(4, 9)) + 1000
+    left, right = generator.normal(size=(6, 9)) + 3, generator.normal(size=(4, 9)) + 3
     pairs = ((left[:, None] - right[None]) ** 2).sum(axis=-1)
     np.testing.assert_allclose(kernel.squared_distances(left, right), pairs, rtol=1e-10)
 
 
+def test_squared_distances_are_never_negative():
+    rows = np.random.default_rng(2).normal(size=(50, 30)) * 1e3
+    assert kernel.squared_distances(rows, rows).min() >= 0
+
+
+def random_features(generator, count=12):
+    rows = generator.normal(size=(count, 7))
+    return Features(rows, np.array([0, 1, 0, 2, 2, 3, 4]), edits=5)
+
+
+def random_parameters(generator, groups=5):
+    return Parameters(generator.exponential(size=groups), 1.3, generator.exponential(size=2), 0.1)
+
+
+def test_covariance_by_its_definition():
+    generator = np.random.default_rng(3)
+    left, right, parameters = random_features(generator, 4), random_features(generator, 3), random_parameters(generator)
+    found = kernel.covariance(left, right, parameters)
+    assert found.shape == (4, 3)
+    for i, x in enumerate(left.rows):
+        for j, y in enumerate(right.rows):
+            squared = sum(parameters.weights[g] * (x[f] - y[f]) ** 2 for f, g in enumerate(left.groups))
+            root = np.sqrt(5 * squared)
+            expected = 1.3 * (1 + root + root**2 / 3) * np.exp(-root)
+            expected += parameters.linear[0] * (x[:5] @ y[:5]) / 5 + parameters.linear[1] * (x[5:] @ y[5:]) / 2
+            assert found[i, j] == pytest.approx(expected, rel=1e-12)
+
+
+def test_variance_is_the_diagonal_of_the_covariance():
+    generator = np.random.default_rng(4)
+    features, parameters = random_features(generator), random_parameters(generator)
+    diagonal = kernel.covariance(features, features, parameters).diagonal()
+    np.testing.assert_allclose(kernel.variance(features, parameters), diagonal, rtol=1e-9)
+
+
+def test_without_linear_parts_and_without_summaries():
+    generator = np.random.default_rng(5)
+    rows = generator.normal(size=(6, 3))
+    features = Features(rows, np.array([0, 1, 1]), edits=3)
+    parameters = Parameters(np.array([1.0, 2.0]), 0.7, np.zeros(2), 0.1)
+    root = np.sqrt([1.0, 2.0, 2.0])
+    expected = 0.7 * kernel.matern52(kernel.squared_distances(rows * root, rows * root))
+    np.testing.assert_allclose(kernel.covariance(features, features, parameters), expected, rtol=1e-12)
+    np.testing.assert_array_equal(kernel.variance(features, parameters), np.full(6, 0.7))
+
+
 def test_weights_scale_the_squared_differences_of_their_group():
-    features = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
-    groups, weights = np.array([0, 1, 0]), np.array([10.0, 0.5])
-    squared = kernel.squared_distances(*np.split(kernel.weigh(features, groups, weights), 2))
-    assert squared.item() == np.float64(10 * 1 + 0.5 * 4 + 10 * 9)
+    features = Features(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), np.array([0, 1, 0]), edits=3)
+    parameters = Parameters(np.array([10.0, 0.5]), 1.0, np.zeros(2), 0.1)
+    found = kernel.covariance(features[:1], features[1:], parameters).item()
+    assert found == pytest.approx(kernel.matern52(np.array(10 * 1 + 0.5 * 4 + 10 * 9)).item(), rel=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), length_scale=st.floats(0.1, 10))
-def test_matern_of_the_root_of_a_weighted_distance_is_positive_semi_definite(seed, length_scale):
+@given(seed=SEEDS, scale=st.floats(0.01, 100))
+def test_a_covariance_of_random_weights_is_positive_semi_definite(seed, scale):
     generator = np.random.default_rng(seed)
-    features = generator.integers(0, 2, size=(40, 25)).astype(float)
-    weighted = kernel.weigh(features, generator.integers(0, 6, size=25), generator.exponential(size=6))
-    matrix = kernel.matern52(kernel.squared_distances(weighted, weighted) / length_scale**2)
+    rows = generator.integers(0, 2, size=(40, 25)).astype(float)
+    features = Features(rows, generator.integers(0, 6, size=25), edits=20)
+    weights = scale * generator.exponential(size=6) * (generator.random(6) < 0.8)
+    matrix = kernel.covariance(features, features, Parameters(weights, 1.0, generator.exponential(size=2), 0.0))
     assert np.linalg.eigvalsh(matrix).min() >= -1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, SEEDS, st.floats(0.05, 20))
+def test_the_kernel_of_random_spaces_is_that_of_edit_distances(random_space, space_seed, seed, scale):
+    space, generator = random_space(space_seed), np.random.default_rng(seed)
+    codes = uniform(space, generator, 6)
+    codes = np.concatenate([codes, mutate(space, codes, generator)])
+    embedding = space.embedding
+    weights = scale * generator.exponential(size=len(embedding.group_names))
+    features = Features(embedding.features(codes), embedding.groups, len(embedding.groups))
+    matrix = kernel.covariance(features, features, Parameters(weights, 1.0, np.zeros(2), 0.0))
+    assert np.linalg.eigvalsh(matrix).min() >= -1e-9
+    named = dict(zip(embedding.group_names, weights.tolist(), strict=True))
+    networks = [space.decode(genotype) for genotype in space.genotypes(codes)]
+    distances = np.array([[edit_distance(space.stages, a, b, named) for b in networks] for a in networks])
+    np.testing.assert_allclose(matrix, kernel.matern52(distances), atol=1e-10)

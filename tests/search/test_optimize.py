@@ -1,102 +1,214 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from bompnas.objectives import Constraint
+from bompnas.problem import Problem, no_costs
 from bompnas.search import optimize
 from bompnas.space import sampling
+from bompnas.space.hyperspace import HyperSpace
+from bompnas.space.space import Gene
 
 
-def smallness(problem):
-    return lambda networks: np.array([-problem.cost(network)["size_bits"] for network in networks], dtype=float)
+def smallness(codes, batch, costs):
+    return -costs["size_bits"].astype(float)
+
+
+def largeness(codes, batch, costs):
+    return costs["size_bits"].astype(float)
 
 
 def generator(seed=0):
     return np.random.default_rng(seed)
 
 
+def nothing(problem):
+    return problem.space.encode([])
+
+
+def cost(problem, code, name):
+    return problem.costs(problem.space.batch(code[None]))[name].item()
+
+
+def key(problem, code):
+    return problem.space.batch(code[None]).keys[0]
+
+
+def cheapest(space):
+    return space.canonical_codes(np.zeros((1, len(space.genes)), dtype=np.intp))
+
+
 def test_small_space_is_searched_exactly(tiny_problem):
-    space, acquisition, taken = tiny_problem.space, smallness(tiny_problem), set()
-    values = []
+    taken, sizes = set(), []
     for _ in range(12):
-        network = space.decode(optimize.maximize(tiny_problem, acquisition, [], taken, generator()))
-        assert network.key not in taken
-        taken.add(network.key)
-        values.append(acquisition([network]).item())
-    assert values == sorted(values, reverse=True)
-    assert optimize.maximize(tiny_problem, acquisition, [], taken, generator()) is None
+        found = optimize.maximize(tiny_problem, smallness, nothing(tiny_problem), taken, generator())
+        assert key(tiny_problem, found) not in taken
+        taken.add(key(tiny_problem, found))
+        sizes.append(cost(tiny_problem, found, "size_bits"))
+    assert sizes == sorted(sizes)
+    assert optimize.maximize(tiny_problem, smallness, nothing(tiny_problem), taken, generator()) is None
 
 
 def test_small_space_keeps_constraints(tiny_problem):
-    sizes = [tiny_problem.cost(tiny_problem.space.decode(genotype))["size_kb"] for genotype in all_tiny(tiny_problem)]
-    limit = sorted(sizes)[4]
+    genes = tiny_problem.space.genes
+    codes = np.array(list(itertools.product(*(range(len(gene.values)) for gene in genes))))
+    limit = np.sort(tiny_problem.costs(tiny_problem.space.batch(codes))["size_kb"])[4].item()
     problem = dataclasses.replace(tiny_problem, constraints=(Constraint("size_kb", limit),))
-    best = optimize.maximize(problem, lambda networks: -smallness(problem)(networks), [], (), generator())
-    assert problem.cost(problem.space.decode(best))["size_kb"] == limit
+    best = optimize.maximize(problem, largeness, nothing(problem), (), generator())
+    assert cost(problem, best, "size_kb") == limit
 
 
-def all_tiny(problem):
-    kernel, filters = problem.space.genes
-    return [{kernel.name: size, filters.name: count} for size in kernel.values for count in filters.values]
+def test_a_small_space_that_keeps_no_constraint_holds_nothing(tiny_problem):
+    problem = dataclasses.replace(tiny_problem, constraints=(Constraint("size_kb", 0.01),))
+    assert optimize.maximize(problem, largeness, nothing(problem), (), generator()) is None
+
+
+def test_conditional_genes_are_enumerated_once():
+    child = Gene("b", (0, 1, 2), 0, conditions=(("a", frozenset({1})),))
+    space = HyperSpace(name="x", genes=(Gene("a", (0, 1), 0), child))
+    problem = Problem(space, no_costs, ())
+    seen = []
+
+    def acquisition(codes, batch, costs):
+        seen.extend(map(tuple, codes.tolist()))
+        return codes.sum(axis=1).astype(float)
+
+    assert optimize.maximize(problem, acquisition, nothing(problem), (), generator()).tolist() == [1, 2]
+    assert sorted(seen) == [(0, 0), (1, 0), (1, 1), (1, 2)]
+
+
+def test_the_one_point_of_a_space_without_genes_is_found_once():
+    problem = Problem(HyperSpace(name="nothing", genes=()), no_costs, ())
+
+    def zero(codes, batch, costs):
+        return np.zeros(len(codes))
+
+    found = optimize.maximize(problem, zero, nothing(problem), (), generator())
+    assert found.shape == (0,)
+    assert optimize.maximize(problem, zero, nothing(problem), {key(problem, found)}, generator()) is None
 
 
 def test_large_space_reaches_the_optimum_of_a_separable_acquisition(digits_problem):
-    found = optimize.maximize(digits_problem, smallness(digits_problem), [digits_problem.space.seed], (), generator())
-    cheapest = {gene.name: min(gene.values) for gene in digits_problem.space.genes}
-    assert smallness(digits_problem)([digits_problem.space.decode(found)]) == smallness(digits_problem)(
-        [digits_problem.space.decode(cheapest)]
-    )
+    found = optimize.maximize(digits_problem, smallness, digits_problem.space.defaults[None], (), generator())
+    least = cheapest(digits_problem.space)[0]
+    assert cost(digits_problem, found, "size_bits") == cost(digits_problem, least, "size_bits")
+
+
+def test_large_space_of_categories_reaches_the_optimum():
+    """Every gene has its own best category, which neither order nor neighbourhood tells."""
+    genes = tuple(Gene(f"g{n}", tuple("abcdefgh"), "a", ordered=False) for n in range(12))
+    problem = Problem(HyperSpace(name="categories", genes=genes), no_costs, ())
+    worth = np.random.default_rng(5).permuted(np.tile(np.arange(8.0), (12, 1)), axis=1)
+
+    def acquisition(codes, batch, costs):
+        return worth[np.arange(12), codes].sum(axis=1)
+
+    found = optimize.maximize(problem, acquisition, nothing(problem), (), generator())
+    np.testing.assert_array_equal(found, worth.argmax(axis=1))
 
 
 def test_proposed_networks_are_feasible_and_new(digits_problem):
-    space, taken, tried = digits_problem.space, set(), []
-
-    def largeness(networks):
-        return -smallness(digits_problem)(networks)
-
+    taken, tried = set(), nothing(digits_problem)
     for seed in range(5):
-        genotype = optimize.maximize(digits_problem, largeness, tried, taken, generator(seed))
-        network = space.decode(genotype)
-        assert network.key not in taken
-        assert 15 < digits_problem.cost(network)["size_kb"] <= 16
-        taken.add(network.key)
-        tried.append(genotype)
+        found = optimize.maximize(digits_problem, largeness, tried, taken, generator(seed))
+        assert key(digits_problem, found) not in taken
+        assert 15 < cost(digits_problem, found, "size_kb") <= 16
+        taken.add(key(digits_problem, found))
+        tried = np.concatenate([tried, found[None]])
+
+
+def test_tried_networks_that_break_the_limit_are_no_obstacle(digits_problem):
+    """The acquisition wants what the limit forbids; tried networks that break it do not matter."""
+    space = digits_problem.space
+    tried = space.sizes[None] - 1
+    assert cost(digits_problem, tried[0], "size_kb") > 16
+    found = optimize.maximize(digits_problem, largeness, tried, (), generator())
+    assert 15 < cost(digits_problem, found, "size_kb") <= 16
 
 
 def test_maximize_is_pure(digits_problem):
-    tried = [digits_problem.space.seed]
-    first, second = (
-        optimize.maximize(digits_problem, smallness(digits_problem), tried, (), generator(7)) for _ in range(2)
-    )
-    assert first == second
+    tried = digits_problem.space.defaults[None]
+    first, second = (optimize.maximize(digits_problem, smallness, tried, (), generator(7)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_every_network_is_valued_once(digits_problem):
+    seen = []
+
+    def counting(codes, batch, costs):
+        assert len(codes) == len(batch) == len(costs["size_bits"])
+        seen.extend(batch.keys)
+        return largeness(codes, batch, costs)
+
+    optimize.maximize(digits_problem, counting, digits_problem.space.defaults[None], (), generator())
+    assert 1000 < len(set(seen)) < 5000
+
+
+def test_where_all_values_are_equal_a_feasible_network_is_found(digits_problem):
+    def zero(codes, batch, costs):
+        return np.zeros(len(codes))
+
+    found = optimize.maximize(digits_problem, zero, digits_problem.space.defaults[None], (), generator())
+    assert digits_problem.keeps(digits_problem.space.decode(*digits_problem.space.genotypes(found[None])))
 
 
 @pytest.fixture
 def narrow_problem(digits_problem):
     """A large space of which the constraint leaves a handful of networks."""
-    space = digits_problem.space
-    cheapest = {gene.name: min(gene.values) for gene in space.genes}
-    limit = digits_problem.cost(space.decode(cheapest))["size_bits"] + 40
+    limit = cost(digits_problem, cheapest(digits_problem.space)[0], "size_bits") + 40
     return dataclasses.replace(digits_problem, constraints=(Constraint("size_bits", limit),))
 
 
 def test_few_feasible_networks_of_a_large_space_are_all_found(narrow_problem):
     space = narrow_problem.space
-    start = space.canonical({gene.name: min(gene.values) for gene in space.genes})
-    reachable, frontier = {}, [start]
+    reachable, frontier = {}, [cheapest(space)[0]]
     while frontier:
-        genotype = frontier.pop()
-        network = space.decode(genotype)
-        if network.key not in reachable and narrow_problem.feasible(network):
-            reachable[network.key] = genotype
-            frontier += sampling.neighbours(space, genotype)
+        code = frontier.pop()
+        batch = space.batch(code[None])
+        if batch.keys[0] not in reachable and narrow_problem.feasible(narrow_problem.costs(batch), 1)[0]:
+            reachable[batch.keys[0]] = code
+            frontier += list(sampling.neighbours(space, code))
     assert 5 <= len(reachable) <= 60
 
-    taken, tried = set(), []
-    while (
-        genotype := optimize.maximize(narrow_problem, smallness(narrow_problem), tried, taken, generator())
-    ) is not None:
-        taken.add(space.decode(genotype).key)
-        tried.append(genotype)
+    taken, tried = set(), nothing(narrow_problem)
+    while (found := optimize.maximize(narrow_problem, smallness, tried, taken, generator())) is not None:
+        taken.add(key(narrow_problem, found))
+        tried = np.concatenate([tried, found[None]])
     assert taken == set(reachable)
+
+
+class TestPolicies:
+    def bits(self, problem):
+        return np.array([gene.part == "bits" for gene in problem.space.genes])
+
+    def test_a_policy_keeps_the_architecture_and_is_the_best_one(self, digits_problem):
+        space, bits = digits_problem.space, self.bits(digits_problem)
+        best = space.canonical_codes(np.where(bits, 0, space.defaults)[None])[0]
+        start = best.copy()
+        start[np.flatnonzero(bits)[::2]] = 4
+        found = optimize.maximize_policy(digits_problem, smallness, start, {key(digits_problem, start)})
+        np.testing.assert_array_equal(found, best)
+
+    def test_a_policy_keeps_the_constraints(self, digits_problem):
+        space = digits_problem.space
+        small = space.canonical_codes(np.where(self.bits(digits_problem), 0, space.defaults)[None])[0]
+        limit = cost(digits_problem, small, "size_bits") + 500
+        problem = dataclasses.replace(digits_problem, constraints=(Constraint("size_bits", limit),))
+        found = optimize.maximize_policy(problem, largeness, small, {key(problem, small)})
+        assert cost(problem, small, "size_bits") < cost(problem, found, "size_bits") <= limit
+
+    def test_policies_are_new_until_all_around_are_taken(self, digits_problem):
+        start = digits_problem.space.defaults
+        around = digits_problem.space.batch(sampling.neighbours(digits_problem.space, start, "bits")).keys
+        taken = {key(digits_problem, start)}
+        for _ in range(5):
+            found = optimize.maximize_policy(digits_problem, smallness, start, taken)
+            assert key(digits_problem, found) not in taken
+            taken.add(key(digits_problem, found))
+        assert optimize.maximize_policy(digits_problem, smallness, start, taken | set(around)) is None
+
+    def test_without_bits_there_is_no_further_policy(self, tiny_problem):
+        start = tiny_problem.space.defaults
+        assert optimize.maximize_policy(tiny_problem, smallness, start, {key(tiny_problem, start)}) is None
