@@ -31,6 +31,16 @@ def uniform(space: SearchSpace, generator: np.random.Generator) -> dict:
     return space.canonical({gene.name: gene.values[generator.integers(len(gene.values))] for gene in space.genes})
 
 
+def untried(space: SearchSpace, generator: np.random.Generator, candidates: Sequence[Candidate]) -> Genotype | None:
+    """A uniform genotype of a network that is none of the candidates'; None when there seems to be none."""
+    taken = {candidate.network.key for candidate in candidates}
+    for _ in range(ATTEMPTS):
+        genotype = uniform(space, generator)
+        if space.decode(genotype).key not in taken:
+            return genotype
+    return None
+
+
 class Random:
     """Uniform genotypes, no network twice."""
 
@@ -39,12 +49,7 @@ class Random:
 
     def __call__(self, completed: Sequence[Candidate], pending: Sequence[Candidate]) -> Genotype | None:
         """See `Searcher`."""
-        taken = {candidate.network.key for candidate in (*completed, *pending)}
-        for _ in range(ATTEMPTS):
-            genotype = uniform(self._space, self._generator)
-            if self._space.decode(genotype).key not in taken:
-                return genotype
-        return None
+        return untried(self._space, self._generator, [*completed, *pending])
 
 
 class Aging:
@@ -59,12 +64,13 @@ class Aging:
 
     def __call__(self, completed: Sequence[Candidate], pending: Sequence[Candidate]) -> Genotype | None:
         """See `Searcher`."""
+        everything = [*completed, *pending]
         if len(completed) < self._population:
-            return uniform(self._space, self._generator)
+            return untried(self._space, self._generator, everything)
         alive = completed[-self._population :]
         drawn = self._generator.choice(len(alive), size=min(self._sample, len(alive)), replace=False)
         parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score).genotype
-        taken = {candidate.network.key for candidate in (*completed, *pending)}
+        taken = {candidate.network.key for candidate in everything}
         for _ in range(ATTEMPTS):
             active = [gene for gene in self._space.genes if gene.active(parent)]
             gene = active[self._generator.integers(len(active))]
@@ -72,7 +78,7 @@ class Aging:
             child = self._space.canonical({**parent, gene.name: others[self._generator.integers(len(others))]})
             if self._space.decode(child).key not in taken:
                 return child
-        return uniform(self._space, self._generator)
+        return untried(self._space, self._generator, everything)
 
 
 class KerasTuner:

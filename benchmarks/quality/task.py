@@ -81,15 +81,14 @@ def from_table(path: str | os.PathLike[str], metric: str, cost: str) -> Callable
             raise InputError(f"{path}: {dict(missing[0].genes)} has no {column}, expected one in every row")
     measured, costs = (np.array([row.metrics[column] for row in table.rows]) for column in (metric, cost))
     if costs.min() <= 1:
-        raise InputError(
-            f"{path}: {cost} is {costs.min():g} in a row, expected numbers above 1: their logarithm is used"
-        )
+        raise InputError(f"{path}: {cost} is {costs.min():g} in a row, expected above 1, for its logarithm is used")
+    if len(table.rows) < 2 * INITIAL:
+        raise InputError(f"{path}: {len(table.rows)} rows found, expected at least {2 * INITIAL} to search among")
     accuracy, size = OBJECTIVES
+    numbers = _numbers(table.space, table.space.encode(row.genes for row in table.rows))
     problem = Problem(
         table.space,
-        functools.partial(
-            _looked_up, _numbers(table.space, table.space.encode(row.genes for row in table.rows)), costs
-        ),
+        functools.partial(_looked_up, numbers, costs),
         (dataclasses.replace(accuracy, key=metric), dataclasses.replace(size, key=SIZE)),
     )
 
