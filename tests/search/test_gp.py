@@ -14,6 +14,9 @@ MODELS = [gp.Model(tied=tied, linear=linear) for tied in (False, True) for linea
 THETA = Parameters(np.array([0.4, 1.3, 0.7, 0.2]), signal=0.8, linear=np.array([0.3, 0.6]), noise=0.03)
 
 
+SCALES = [part.item(0) for part in Features(np.ones((1, 5)), GROUPS, EDITS).parts]
+
+
 def make_features(generator, count):
     return Features(generator.normal(size=(count, 5)), GROUPS, EDITS)
 
@@ -56,8 +59,8 @@ class Ours(Matern):
         edits, summaries = DotProduct(0.0), DotProduct(0.0)
         return (
             THETA.signal * Matern(1.0, nu=2.5)(X * root, Y * root)
-            + THETA.linear[0] / EDITS * edits(X[:, :EDITS], Y[:, :EDITS])
-            + THETA.linear[1] / (len(GROUPS) - EDITS) * summaries(X[:, EDITS:], Y[:, EDITS:])
+            + THETA.linear[0] * SCALES[0] ** 2 * edits(X[:, :EDITS], Y[:, :EDITS])
+            + THETA.linear[1] * SCALES[1] ** 2 * summaries(X[:, EDITS:], Y[:, EDITS:])
         )
 
     def diag(self, X):  # noqa: N803

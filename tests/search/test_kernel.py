@@ -61,8 +61,16 @@ def test_covariance_by_its_definition():
             squared = sum(parameters.weights[g] * (x[f] - y[f]) ** 2 for f, g in enumerate(left.groups))
             root = np.sqrt(5 * squared)
             expected = 1.3 * (1 + root + root**2 / 3) * np.exp(-root)
-            expected += parameters.linear[0] * (x[:5] @ y[:5]) / 5 + parameters.linear[1] * (x[5:] @ y[5:]) / 2
+            for variance, here, there in zip(parameters.linear, left.parts, right.parts, strict=True):
+                expected += variance * (here[i] @ there[j])
             assert found[i, j] == pytest.approx(expected, rel=1e-12)
+
+
+def test_parts_are_the_edits_and_the_summaries_each_on_a_scale_of_its_own():
+    features = random_features(np.random.default_rng(3))
+    edits, summaries = features.parts
+    for part, rows in ((edits, features.rows[:, :5]), (summaries, features.rows[:, 5:])):
+        np.testing.assert_allclose(part / rows, np.full(rows.shape, part[0, 0] / rows[0, 0]))
 
 
 def test_variance_is_the_diagonal_of_the_covariance():
