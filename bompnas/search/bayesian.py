@@ -97,7 +97,8 @@ class BayesianProposer:
             start = initial_design(problem, self.initial, seed)
             if index < len(start) and problem.space.batch(start[index : index + 1]).keys[0] not in taken:
                 return self._by_chance(problem, start[index], taken, generator, "start")
-        if sum(candidate.state is State.COMPLETED for candidate in completed) < FEWEST_OBSERVATIONS:
+        observed = [c for c in completed if c.state is State.COMPLETED and c.genotype is not None]
+        if len(observed) < FEWEST_OBSERVATIONS:
             first = untried(problem, taken, known(problem, everything), generator)
             return self._by_chance(problem, first, taken, generator, "random")
 
