@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,3 +92,42 @@ def test_a_perfect_loss_is_very_good_but_not_infinitely():
     assert loss.term(0.25) == 2
     with pytest.raises(ValueError, match="not positive"):
         loss.term(-0.1)
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, SIZE, ERROR], ids=lambda objective: objective.name)
+def test_terms_of_many_values_are_those_of_each(objective):
+    values = np.array([1.5, 2.0, 30.0, 1e6])
+    np.testing.assert_array_equal(objective.term(values), [objective.term(value) for value in values.tolist()])
+    transformed = [objective.transformed(value) for value in values.tolist()]
+    np.testing.assert_array_equal(objective.transformed(values), transformed)
+    assert all(isinstance(value, float) for value in [objective.term(2.0), *transformed])
+
+
+def test_one_bad_value_among_many_is_named():
+    with pytest.raises(ValueError, match=r"objective 'mae': identity\(-2\) is not positive"):
+        ERROR.term(np.array([1.0, -2.0, 3.0]))
+    with pytest.raises(ValueError, match="objective 'size': log10"):
+        SIZE.term(np.array([10, 1]))
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, SIZE, ERROR], ids=lambda objective: objective.name)
+def test_optimism_is_the_term_of_a_better_value(objective):
+    mean, deviation = np.array([2.0, 3.0, 4.0]), np.array([0.1, 0.2, 0.5])
+    found = objective.optimistic_term(mean, deviation, 2.0)
+    better = mean + 2 * deviation if objective.maximize else mean - 2 * deviation
+    values = 10**better if objective.transform == "log10" else better
+    np.testing.assert_allclose(found, objective.term(values))
+    np.testing.assert_allclose(
+        objective.optimistic_term(mean, deviation, 0.0), objective.optimistic_term(mean, 0 * deviation, 3.0)
+    )
+
+
+def test_optimism_never_makes_a_minimized_value_negative():
+    found = ERROR.optimistic_term(np.array([0.1, -5.0]), np.array([1.0, 0.0]), 8.0)
+    assert found.tolist() == [ERROR.term(0.0)] * 2 == [100.0] * 2
+
+
+def test_constraints_judge_many_values_at_once():
+    values = {"size_kb": np.array([15.0, 16.0, 17.0])}
+    assert Constraint("size_kb", 16).satisfied(values).tolist() == [True, True, False]
+    assert Constraint("size_kb", 16, at_least=True).satisfied(values).tolist() == [False, True, True]
