@@ -1,4 +1,4 @@
-"""Draws the report of a run: `python -m bompnas.report DIR`."""
+"""Draws the report of a run, or of several together: `python -m bompnas.report DIR...`."""
 
 import argparse
 import sys
@@ -7,21 +7,32 @@ from pathlib import Path
 
 from bompnas import report
 from bompnas.errors import InputError
+from bompnas.report import comparison
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the report and says where it is.
 
     Returns:
-        The exit status: 0, or 2 when the folder holds no run.
+        The exit status: 0, or 2 when a folder holds no run or the runs cannot be compared.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m bompnas.report", description="Draw the report of a run, finished or still going on."
+        prog="python -m bompnas.report",
+        description="Draw the report of a run, finished or still going on: report.html in its folder. Of several runs, "
+        "draw one page that compares them: comparison.html.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the run, such as runs/digits")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("folders", type=Path, metavar="DIR", nargs="+", help="folder of a run, such as runs/digits")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the comparison; the current one if not given"
+    )
+    options = parser.parse_args(arguments)
     try:
-        path = report.write(folder)
+        if len(options.folders) > 1:
+            path = comparison.write(options.folders, options.out or Path())
+        elif options.out is None:
+            path = report.write(options.folders[0])
+        else:
+            raise InputError("--out is for several runs; the report of one goes into its own folder")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

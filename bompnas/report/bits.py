@@ -1,7 +1,7 @@
 """Figures of bit-widths: their shares by kind of layer, and layer by layer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,10 +21,7 @@ _KINDS = ("stem", *_ROLES, "last_conv", HEAD)
 def bits_figure(view: RunView) -> Figure | None:
     """Share of the weights at each bit-width, per kind of layer, for every network of the front (BOMP-NAS, Fig. 3)."""
     networks = shown_networks(view)
-    kinds = sorted(
-        {_kind(layer) for candidate in networks for layer in _quantized(candidate.network)},
-        key=lambda kind: _KINDS.index(kind) if kind in _KINDS else len(_KINDS),
-    )
+    kinds = kinds_of(networks)
     if not networks or not kinds:
         return None
     colours = _colours(networks)
@@ -32,9 +29,8 @@ def bits_figure(view: RunView) -> Figure | None:
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for panel, kind in zip(panels, kinds, strict=True):
         for row, candidate in enumerate(networks):
-            _draw_shares(
-                panel, row, [layer for layer in _quantized(candidate.network) if _kind(layer) == kind], colours
-            )
+            layers = [layer for layer in quantized_layers(candidate.network) if kind_of(layer) == kind]
+            draw_share_row(panel, row, bit_shares(layers), colours)
         panel.set_title(kind.replace("_", " "))
         panel.set_xlim(0, 100)
         panel.set_xticks([0, 100])
@@ -43,7 +39,7 @@ def bits_figure(view: RunView) -> Figure | None:
         panel.tick_params(length=0)
     _label_rows(panels[0], view, networks)
     figure.supxlabel("Share of the layers' weights [%]", fontsize=10)
-    _bit_legend(figure, colours)
+    bit_legend(figure, colours)
     return figure
 
 
@@ -82,11 +78,12 @@ def shown_networks(view: RunView) -> tuple[Candidate, ...]:
     return view.trained or view.front
 
 
-def _quantized(network: Network) -> list[Layer]:
+def quantized_layers(network: Network) -> list[Layer]:
+    """The layers whose weights are quantized, in the network's order."""
     return [layer for layer in network.layers if layer.kind != "float"]
 
 
-def _kind(layer: Layer) -> str:
+def kind_of(layer: Layer) -> str:
     """What a layer is within its network: its part, or its role where the part is a block."""
     if layer.repetition == 0:
         return layer.group
@@ -95,12 +92,62 @@ def _kind(layer: Layer) -> str:
     return "project" if layer.activation == "linear" else "expand"
 
 
+def kinds_of(networks: Sequence[Candidate]) -> list[str]:
+    """The kinds of layers that the networks have, in the order of a network."""
+    found = {kind_of(layer) for candidate in networks for layer in quantized_layers(candidate.network)}
+    return sorted(found, key=lambda kind: _KINDS.index(kind) if kind in _KINDS else len(_KINDS))
+
+
+def weights_of(layer: Layer) -> int:
+    """Number of a layer's weights."""
+    return layer.weights
+
+
+def bit_shares(layers: Sequence[Layer], weigh: Callable[[Layer], int] = weights_of) -> dict[int, float]:
+    """Share of each bit-width in some layers [%], ascending; empty for no layers.
+
+    Args:
+        layers: Quantized ones.
+        weigh: What a layer counts.
+    """
+    counts = Counter()
+    for layer in layers:
+        counts[layer.weight_bits] += weigh(layer)
+    return {bits: 100 * counts[bits] / counts.total() for bits in sorted(counts)}
+
+
+def draw_share_row(axes: Axes, row: int, shares: Mapping[int, float], colours: Mapping[int, str]) -> None:
+    """Draws one bar, split by bit-width; shares [%] by bit-width."""
+    left = 0.0
+    for bits, share in shares.items():
+        axes.barh(row, share, left=left, height=0.8, color=colours[bits], linewidth=0)
+        if share >= 30:
+            colour = style.text_colour(colours[bits])
+            axes.text(left + share / 2, row, str(bits), ha="center", va="center", fontsize=8, color=colour)
+        left += share
+    if not shares:
+        axes.text(50, row, "none", ha="center", va="center", fontsize=8, color=style.MUTED)
+
+
+def bit_legend(figure: Figure, colours: Mapping[int, str]) -> None:
+    """Draws the legend of bit-widths above a figure."""
+    handles = [Patch(color=colour, label=str(bits)) for bits, colour in colours.items()]
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=len(handles),
+        title="Weight bits",
+        columnspacing=1.2,
+        handlelength=1.2,
+    )
+
+
 def _policy(network: Network) -> dict[tuple[str, str], float]:
     """Bit-width of every place (group, role or layer name), the mean where repetitions differ."""
     found: dict[tuple[str, str], list[int]] = {}
-    for layer in _quantized(network):
+    for layer in quantized_layers(network):
         if layer.repetition:
-            role = _kind(layer)
+            role = kind_of(layer)
         else:
             role = layer.name.removeprefix(f"{layer.group}_") if layer.group == HEAD else layer.kind
         found.setdefault((layer.group, role), []).append(layer.weight_bits)
@@ -115,25 +162,8 @@ def _column_order(place: tuple[str, str]) -> tuple[int, int, int, str]:
 
 
 def _colours(networks: Sequence[Candidate]) -> dict[int, str]:
-    bits = [layer.weight_bits for candidate in networks for layer in _quantized(candidate.network)]
+    bits = [layer.weight_bits for candidate in networks for layer in quantized_layers(candidate.network)]
     return style.bit_colours(min(bits), max(bits))
-
-
-def _draw_shares(axes: Axes, row: int, layers: Sequence[Layer], colours: dict[int, str]) -> None:
-    """One row: the weights of some layers, split by bit-width."""
-    weights = Counter()
-    for layer in layers:
-        weights[layer.weight_bits] += layer.weights
-    left = 0.0
-    for bits in sorted(weights):
-        share = 100 * weights[bits] / weights.total()
-        axes.barh(row, share, left=left, height=0.8, color=colours[bits], linewidth=0)
-        if share >= 30:
-            colour = style.text_colour(colours[bits])
-            axes.text(left + share / 2, row, str(bits), ha="center", va="center", fontsize=8, color=colour)
-        left += share
-    if not layers:
-        axes.text(50, row, "none", ha="center", va="center", fontsize=8, color=style.MUTED)
 
 
 def _label_rows(axes: Axes, view: RunView, networks: Sequence[Candidate]) -> None:
@@ -162,15 +192,3 @@ def _label_groups(axes: Axes, groups: Sequence[str]) -> None:
         )
         if places[0]:
             axes.axvline(places[0] - 0.5, color=style.MUTED, linewidth=0.6, alpha=0.6)
-
-
-def _bit_legend(figure: Figure, colours: dict[int, str]) -> None:
-    handles = [Patch(color=colour, label=str(bits)) for bits, colour in colours.items()]
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=len(handles),
-        title="Weight bits",
-        columnspacing=1.2,
-        handlelength=1.2,
-    )

@@ -72,7 +72,7 @@ def seconds_figure(view: RunView) -> Figure | None:
     _set_order_axis(each, view.candidates[-1].id)
     each.set_ylabel("Time of a candidate [s]")
     _draw_totals(total, view, timed, phases)
-    handles = [Patch(color=_phase_colour(phases, phase), label=phase) for phase in phases]
+    handles = [Patch(color=phase_colour(phases, phase), label=phase) for phase in phases]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     return figure
 
@@ -97,7 +97,7 @@ def _draw_stack(axes: Axes, places: Sequence[float], candidates: Sequence[Candid
     for phase in phases:
         top = bottom + [candidate.seconds.get(phase, 0.0) for candidate in candidates]
         heights = [np.outer(level, [0, 1, 1, 0]).ravel() for level in (bottom, top)]
-        axes.fill_between(edges, *heights, color=_phase_colour(phases, phase), linewidth=0)
+        axes.fill_between(edges, *heights, color=phase_colour(phases, phase), linewidth=0)
         bottom = top
     axes.set_ylim(0, 1.06 * bottom.max() or 1.0)
     axes.grid(visible=False, axis="x")
@@ -115,7 +115,7 @@ def _draw_totals(axes: Axes, view: RunView, timed: Sequence[Candidate], phases: 
         bottom = 0.0
         for phase in phases:
             height = part[phase] / length
-            axes.bar(place, height, 0.7, bottom, color=_phase_colour(phases, phase), linewidth=0)
+            axes.bar(place, height, 0.7, bottom, color=phase_colour(phases, phase), linewidth=0)
             bottom += height
     axes.set_xticks(range(len(sums)), list(sums))
     axes.set_xlim(-0.6, len(sums) - 0.4)
@@ -123,7 +123,8 @@ def _draw_totals(axes: Axes, view: RunView, timed: Sequence[Candidate], phases: 
     axes.grid(visible=False, axis="x")
 
 
-def _phase_colour(phases: Sequence[str], phase: str) -> str:
+def phase_colour(phases: Sequence[str], phase: str) -> str:
+    """Colour of one of the phases."""
     return style.CATEGORIES[phases.index(phase) % len(style.CATEGORIES)]
 
 

@@ -4,6 +4,7 @@ The neutral colours are replaced by CSS variables in the page, so that one drawi
 """
 
 import contextlib
+import dataclasses
 import html
 import io
 import re
@@ -21,7 +22,20 @@ GRID = "#e4e7ec"
 PAPER = "#ffffff"
 RIM = "#fdfefe"
 ACCENT = "#c9301c"
-CSS_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper", RIM: "--rim", ACCENT: "--accent"}
+SERIES = ("#0b6bb5", "#d1570a", "#0a8a5f", "#b8428c", "#8a74e6", "#8a5a1e", "#1389a6", "#343a46")
+"""Colours of runs that share a figure, 3.5 : 1 or more on white; the style sheet has their twins for dark screens."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+_DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)))
+CSS_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    PAPER: "--paper",
+    RIM: "--rim",
+    ACCENT: "--accent",
+    **{colour: f"--series-{place}" for place, colour in enumerate(SERIES, start=1)},
+}
 
 # Okabe and Ito (2008), readable with every kind of colour blindness.
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
@@ -51,6 +65,7 @@ _SETTINGS = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "text.color": INK,
+    "text.parse_math": False,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.facecolor": "none",
@@ -74,6 +89,34 @@ def bit_colours(lowest: int, highest: int) -> dict[int, str]:
     places = np.linspace(0.12, 0.92, len(widths)) if len(widths) > 1 else [0.6]
     colours = matplotlib.colormaps["YlGnBu"](places)
     return {bits: matplotlib.colors.to_hex(colour) for bits, colour in zip(widths, colours, strict=True)}
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesStyle:
+    """How one of several runs is told from the others: not by its colour alone.
+
+    Attributes:
+        colour: One of `SERIES`.
+        marker: One of `MARKERS`.
+        dash: Matplotlib's line style.
+    """
+
+    colour: str
+    marker: str
+    dash: str | tuple[int, tuple[float, ...]]
+
+    @property
+    def size(self) -> float:
+        """Width of the marker [points]: crosses are drawn larger, so that all look alike."""
+        return 7.6 if self.marker in "PX" else 5.8
+
+
+def series(number: int) -> SeriesStyle:
+    """The look of the run number 0, 1, ...; the first 64 differ."""
+    around = number // len(SERIES)
+    return SeriesStyle(
+        SERIES[number % len(SERIES)], MARKERS[(number + around) % len(MARKERS)], _DASHES[number % len(_DASHES)]
+    )
 
 
 def text_colour(background: str) -> str:

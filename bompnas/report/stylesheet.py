@@ -5,11 +5,15 @@ STYLESHEET = """
   color-scheme: light dark;
   --ink: #1b2230; --muted: #667085; --grid: #e4e7ec; --paper: #ffffff; --rim: #ffffff; --accent: #c9301c;
   --ground: #f4f5f7; --link: #175cd3; --good: #067647; --badge: #ecfdf3;
+  --series-1: #0b6bb5; --series-2: #d1570a; --series-3: #0a8a5f; --series-4: #b8428c;
+  --series-5: #8a74e6; --series-6: #8a5a1e; --series-7: #1389a6; --series-8: #343a46;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e8eaef; --muted: #9aa3b2; --grid: #333a47; --paper: #1a1f29; --rim: #a3acbb; --accent: #ff7b66;
     --ground: #11141b; --link: #84b4ff; --good: #6ce0a6; --badge: #12372a;
+    --series-1: #4fa6f2; --series-2: #ff9a4d; --series-3: #3ccf9a; --series-4: #f08cc8;
+    --series-5: #c4b5ff; --series-6: #d9b26a; --series-7: #5fd6ea; --series-8: #f1f3f7;
   }
 }
 * { box-sizing: border-box; }
@@ -64,6 +68,15 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.text, th.text { text-align: left; white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
 tr:target td { background: color-mix(in srgb, var(--accent) 14%, transparent); }
 td.best { font-weight: 650; }
+th.label, td.label { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
+.scroll svg.mark { min-width: 0; width: .8em; height: .8em; vertical-align: -.06em; }
+td.label .mark, th .mark { margin-right: .45em; }
+tr.mean td { font-weight: 600; }
+tr.mean small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400; }
+tr.member td.label { padding-left: 1.2rem; }
+table.settings td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.settings th { text-align: left; }
+ul.notes { margin: .5rem 0 0; padding-left: 1.2rem; }
 td .before { color: var(--muted); font-weight: 400; }
 tr.dominated td { color: var(--muted); }
 .facts {

@@ -13,6 +13,7 @@ from bompnas.report.view import RunView
 
 _COSTS = ("macs", "params")
 _SCORE = quantity("score")
+_TEXTS = {"Remark": "text", "Runs": "label"}  # columns of words: their class
 
 
 def cards(view: RunView) -> str:
@@ -53,7 +54,7 @@ def front_table(view: RunView) -> str:
     searched = {candidate.id: candidate for candidate in view.candidates}
     alive = {candidate.id for candidate in view.trained_front or view.front}
     models = {final.candidate: final.model for final in view.finals}
-    keys = [*_measured_keys(view, networks), *_extra_costs(view)]
+    keys = [*measured_keys(view, networks), *extra_costs(view)]
     best = {key: _best(networks, key, view) for key in keys}
 
     def value(candidate: Candidate, key: str) -> str:
@@ -62,36 +63,36 @@ def front_table(view: RunView) -> str:
         before = searched[candidate.id].metrics.get(key)
         if view.trained and before is not None:
             text = f'<span class="before">{escape(unit.number(before))} →</span> {text}'
-        return _cell(text, "best" if len(networks) > 1 and candidate.id == best[key] else "")
+        return cell(text, "best" if len(networks) > 1 and candidate.id == best[key] else "")
 
     def score(candidate: Candidate) -> str:
         text = _SCORE.number(candidate.score)
         if view.trained:
             text = f'<span class="before">{_SCORE.number(searched[candidate.id].score)} →</span> {text}'
-        return _cell(text)
+        return cell(text)
 
     rows = []
     for candidate in networks:
         link = f'<a href="#candidate-{candidate.id}">№ {candidate.id}</a>'
         cells = [
-            _cell(link),
-            _cell(quantity("size_bits").number(candidate.cost["size_bits"])),
+            cell(link),
+            cell(quantity("size_bits").number(candidate.cost["size_bits"])),
             *(value(candidate, key) for key in keys),
             score(candidate),
-            _cell(f"{mean_bits(candidate):.1f}"),
+            cell(f"{mean_bits(candidate):.1f}"),
         ]
         if view.trained:
             model = models[candidate.id]
-            cells.append(_cell(f'<a href="{escape(model, quote=True)}">{escape(model)}</a>' if model else DASH))
+            cells.append(cell(f'<a href="{escape(model, quote=True)}">{escape(model)}</a>' if model else DASH))
         kind = "" if candidate.id in alive else ' class="dominated"'
         rows.append(f'<tr id="network-{candidate.id}"{kind}>{"".join(cells)}</tr>')
     heads = ["Network", "Packed size [kB]", *(quantity(key).axis_label for key in keys), "Score", "Mean bits"]
-    return _table([*heads, "Model"] if view.trained else heads, rows)
+    return table([*heads, "Model"] if view.trained else heads, rows)
 
 
 def candidates_table(view: RunView) -> str:
     """Every candidate in the order of sampling."""
-    keys = [*_measured_keys(view, view.completed), *_extra_costs(view)]
+    keys = [*measured_keys(view, view.completed), *extra_costs(view)]
     front = {candidate.id for candidate in view.front}
     rows = []
     for candidate in view.candidates:
@@ -103,17 +104,17 @@ def candidates_table(view: RunView) -> str:
         if candidate.id == view.seed:
             remark = f"seed network; {remark}" if remark else "seed network"
         cells = [
-            _cell(f"№ {candidate.id}"),
-            _cell(quantity("size_bits").number(candidate.cost.get("size_bits"))),
-            *(_cell(quantity(key).number(candidate.values.get(key))) for key in keys),
-            _cell(_SCORE.number(candidate.score)),
-            _cell(f"{mean_bits(candidate):.1f}"),
-            _cell(duration(sum(candidate.seconds.values())) if candidate.seconds else DASH),
-            _cell(escape(remark), "text"),
+            cell(f"№ {candidate.id}"),
+            cell(quantity("size_bits").number(candidate.cost.get("size_bits"))),
+            *(cell(quantity(key).number(candidate.values.get(key))) for key in keys),
+            cell(_SCORE.number(candidate.score)),
+            cell(f"{mean_bits(candidate):.1f}"),
+            cell(duration(sum(candidate.seconds.values())) if candidate.seconds else DASH),
+            cell(escape(remark), "text"),
         ]
         rows.append(f'<tr id="candidate-{candidate.id}">{"".join(cells)}</tr>')
     heads = ["Candidate", "Packed size [kB]", *(quantity(key).axis_label for key in keys)]
-    return _table([*heads, "Score", "Mean bits", "Time", "Remark"], rows)
+    return table([*heads, "Score", "Mean bits", "Time", "Remark"], rows)
 
 
 def summary(view: RunView) -> str:
@@ -174,7 +175,7 @@ def mean_bits(candidate: Candidate) -> float:
     return float(np.average([layer.weight_bits for layer in layers], weights=[layer.weights for layer in layers]))
 
 
-def _measured_keys(view: RunView, networks: Iterable[Candidate]) -> list[str]:
+def measured_keys(view: RunView, networks: Iterable[Candidate]) -> list[str]:
     """The measured objectives, each followed by its test value where there is one."""
     known = {key for candidate in networks for key in candidate.metrics}
     keys = []
@@ -183,7 +184,7 @@ def _measured_keys(view: RunView, networks: Iterable[Candidate]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key in known]
 
 
-def _extra_costs(view: RunView) -> list[str]:
+def extra_costs(view: RunView) -> list[str]:
     """Costs besides the packed size that are objectives or always of interest."""
     costs = view.candidates[0].cost if view.candidates else {}
     wanted = [*(objective.key for objective in view.objectives), *_COSTS]
@@ -199,16 +200,18 @@ def _best(networks: Sequence[Candidate], key: str, view: RunView) -> int | None:
     return None if best is None else best.id
 
 
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+def table(heads: Sequence[str], rows: Sequence[str]) -> str:
+    """A table that scrolls where it is too wide; the rows are elements."""
     cells = "".join(f'<th scope="col"{_class(head)}>{escape(head)}</th>' for head in heads)
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _class(head: str) -> str:
-    return ' class="text"' if head == "Remark" else ""
+    return f' class="{_TEXTS[head]}"' if head in _TEXTS else ""
 
 
-def _cell(content: str, kind: str = "") -> str:
+def cell(content: str, kind: str = "") -> str:
+    """A cell of a table; the content is HTML."""
     return f'<td class="{kind}">{content}</td>' if kind else f"<td>{content}</td>"
 
 

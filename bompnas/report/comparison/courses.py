@@ -1,0 +1,173 @@
+"""How runs went: hypervolume and best score, over float trainings and over seconds."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bompnas import pareto
+from bompnas.candidate import Candidate, State
+from bompnas.report import style
+from bompnas.report.comparison.legend import draw_legend
+from bompnas.report.comparison.runs import Comparison, Series
+from bompnas.report.points import focus
+from bompnas.report.quantities import time_unit
+from bompnas.report.view import RunView
+
+_MARKS = 8  # on a curve
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """What a run had reached after every finished trial, in the order of sampling.
+
+    A trial is one float training, however many policies it was quantized by; a failed one counts.
+
+    Attributes:
+        seconds: Computing time up to there, all phases of all candidates [s], (t,).
+        hypervolume: Of the candidates up to there, (t,).
+        score: The best up to there; NaN before the first, (t,).
+    """
+
+    seconds: np.ndarray
+    hypervolume: np.ndarray
+    score: np.ndarray
+
+    @property
+    def trials(self) -> np.ndarray:
+        """Numbers of the finished trials, from 1, (t,)."""
+        return np.arange(1, len(self.seconds) + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A value of several runs over trials or seconds, as far as all of them have come.
+
+    Attributes:
+        places: Where the value changes, ascending, (p,).
+        mean: Over the runs, (p,).
+        low: The smallest, (p,).
+        high: The largest, (p,).
+    """
+
+    places: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def course(view: RunView) -> Course:
+    """The course of a run's search."""
+    trials: dict[int, list[Candidate]] = {}
+    for candidate in view.candidates:
+        trials.setdefault(candidate.trial, []).append(candidate)
+    finished = [
+        trials[number] for number in sorted(trials) if all(item.state is not State.PENDING for item in trials[number])
+    ]
+    best: list[Candidate] = []
+    seconds, volumes, scores = [], [], []
+    for trial in finished:
+        seconds.append(sum(sum(candidate.seconds.values()) for candidate in trial))
+        best = pareto.front_of([*best, *trial], view.objectives)
+        volumes.append(pareto.hypervolume_of(best, view.objectives))
+        scores.append(max((item.score for item in trial if item.score is not None), default=np.nan))
+    return Course(np.cumsum(seconds), np.array(volumes), np.fmax.accumulate(np.array(scores, dtype=np.float64)))
+
+
+def at(places: np.ndarray, values: np.ndarray, wanted: np.ndarray | float) -> np.ndarray:
+    """What had been reached at the wanted places: the last value at or before each; NaN before the first."""
+    index = np.searchsorted(places, wanted, side="right") - 1
+    return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
+
+
+def band(courses: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band | None:
+    """Mean and range of several courses; None where they share no place.
+
+    Args:
+        courses: Places, ascending, and values of each, (t,) and (t,); NaN where there is none yet.
+    """
+    if not courses or any(not len(places) for places, _ in courses):
+        return None
+    end = min(places[-1] for places, _ in courses)
+    places = np.unique(np.concatenate([places for places, _ in courses]))
+    places = places[places <= end]
+    values = np.stack([at(own, reached, places) for own, reached in courses])
+    known = np.isfinite(values).all(axis=0)
+    if not known.any():
+        return None
+    places, values = places[known], values[:, known]
+    return Band(places, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def hypervolume_figure(comparison: Comparison) -> Figure | None:
+    """Hypervolume of every run's search, over float trainings and over computing time."""
+    return _figure(comparison, lambda course: course.hypervolume, "Hypervolume")
+
+
+def score_figure(comparison: Comparison) -> Figure | None:
+    """Best score of every run so far, over float trainings and over computing time."""
+    return _figure(comparison, lambda course: course.score, "Best score, eq. (1)")
+
+
+def _figure(comparison: Comparison, value: Callable[[Course], np.ndarray], label: str) -> Figure | None:
+    courses = {series: [course(view) for view in series.views] for series in comparison.series}
+    over_trials = {
+        series: band([(own.trials, _reached(value(own))) for own in runs]) for series, runs in courses.items()
+    }
+    over_seconds = {
+        series: band([(own.seconds, _reached(value(own))) for own in runs]) for series, runs in courses.items()
+    }
+    if not any(over_trials.values()):
+        return None
+    longest = max(shown.places[-1] for shown in over_seconds.values() if shown is not None)
+    unit, length = time_unit(longest)
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, bands, scale in ((left, over_trials, 1.0), (right, over_seconds, length)):
+        for series, shown in bands.items():
+            if shown is not None:
+                _draw(axes, series, shown, scale)
+    shown = [shown for shown in (*over_trials.values(), *over_seconds.values()) if shown is not None]
+    values = np.concatenate([part for item in shown for part in (item.low, item.high)])
+    left.set_ylim(focus(values, np.array([item.high[-1] for item in shown]), maximize=True))
+    left.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=(1, 2, 5, 10), min_n_ticks=1))
+    left.set_xlabel("Float trainings")
+    left.set_ylabel(label)
+    right.set_xlabel(f"Computing time [{unit}]")
+    right.set_xlim(left=0)
+    draw_legend(figure, [series for series, item in over_trials.items() if item is not None])
+    return figure
+
+
+def _reached(values: np.ndarray) -> np.ndarray:
+    """The values with NaN in place of the zero hypervolume of a run that has nothing yet."""
+    return np.where(values > 0, values, np.nan)
+
+
+def _draw(axes: Axes, series: Series, shown: Band, scale: float) -> None:
+    look = style.series(series.number)
+    places = shown.places / scale
+    if len(series.members) > 1:
+        axes.fill_between(places, shown.low, shown.high, step="post", color=look.colour, alpha=0.16, linewidth=0)
+    axes.plot(
+        places,
+        shown.mean,
+        drawstyle="steps-post",
+        color=look.colour,
+        linestyle=look.dash,
+        linewidth=1.6,
+        marker=look.marker,
+        markersize=0.9 * look.size,
+        markeredgecolor=style.RIM,
+        markeredgewidth=0.6,
+        markevery=_marked(len(places), series.number),
+    )
+
+
+def _marked(count: int, number: int) -> list[int]:
+    """Which points carry a marker: the last, and some before it, other ones for every series."""
+    step = -(-count // _MARKS)
+    return sorted({*range(number % step, count, step), count - 1})
