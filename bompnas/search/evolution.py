@@ -189,7 +189,7 @@ def fitness(
     With the maximized objective's value A (accuracy), the minimized one's C (size) and the target T:
 
         score      eq. (1) of BOMP-NAS, over all objectives
-        limited    A (C / T)^gamma, gamma = 0 if C <= T, else -1    (JASQ's text)
+        limited    A (C / T)^gamma, gamma = 0 if C <= T, else -1    (JASQ's paper, as others quote it)
         product    A (C / T)^-0.07                                  (JASQ's code)
 
     As in eq. (1), a cost below a hundredth of what it is compared with counts as that hundredth.

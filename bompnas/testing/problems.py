@@ -1,7 +1,7 @@
 """Small problems of every kind that a proposer may meet; they are searched without training anything.
 
 A problem comes with a `measure`: what a trial of a genotype would find. It is a smooth function of the genes, so that
-there is something to learn, and its optimum is in no corner.
+there is something to learn.
 """
 
 import dataclasses
@@ -148,5 +148,5 @@ def _trials(problem: Problem) -> Trials:
 def _value(space: SearchSpace, genotype: Genotype, weights: np.ndarray) -> float:
     """Between 0.1 and 0.9."""
     (places,) = space.canonical_codes(space.encode([genotype])) / (space.sizes - 1)
-    bend = 1.0 - (places - 0.6) ** 2
+    bend = 1.0 - 6.0 * (places - 0.6) ** 2
     return 0.5 + 0.4 * float(np.tanh(weights @ bend / np.sqrt(max(1, len(weights)))))

@@ -272,7 +272,7 @@ def test_an_unknown_key_on_the_command_line_is_found_there(minimal, override):
 def test_shipped_experiments_are_valid():
     names = {file.stem: load(file).name for file in EXPERIMENTS.glob("*.yaml")}
     variants = {f"{data}{suffix}" for data in ("cifar10", "cifar100") for suffix in ("", *ABLATIONS)}
-    assert names == {name: name for name in variants | {"digits"}}
+    assert names == {name: name for name in variants | {"digits", "cifar10_jasq"}}
 
 
 @pytest.mark.parametrize(("data", "reference"), [("cifar10", 8), ("cifar100", 6)])
@@ -283,6 +283,18 @@ def test_paper_settings(data, reference):
     assert (experiment.final.epochs, experiment.final.qaft_epochs) == (200, 5)
     assert [objective.reference for objective in experiment.objective_list()] == [0.8, reference]
     assert experiment.space_file.name == f"mobilenetv2_{data}.yaml"
+
+
+def test_jasq_differs_in_method_bits_and_quantization_alone():
+    paper, jasq = (load(EXPERIMENTS / f"{name}.yaml") for name in ("cifar10", "cifar10_jasq"))
+    assert (jasq.method.name, jasq.method.removal, jasq.method.fitness) == ("evolution", "worst", "limited")
+    assert jasq.method.trials == paper.method.trials
+    assert (jasq.quantization.mode, jasq.quantization.final) == ("ptq", "ptq")
+    assert jasq.training.epochs == paper.training.epochs
+    assert jasq.final.epochs == paper.final.epochs
+    assert jasq.objectives == paper.objectives
+    spaces = [yaml.safe_load(experiment.space_file.read_text()) for experiment in (paper, jasq)]
+    assert spaces[1] == spaces[0] | {"name": "mobilenetv2_cifar10_jasq", "bits": [4, 8, 16]}
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
