@@ -84,25 +84,25 @@ class Aging:
 class KerasTuner:
     """`keras_tuner`'s Bayesian oracle, driven as its tuners drive it.
 
-    Genes are ordered `Choice`s in conditional scopes. The initial networks enter as completed trials, and the oracle is
+    Genes are ordered `Choice`s, in conditional scopes or all in one flat space. The initial networks enter as completed trials, and the oracle is
     told to ask for no others at random (its default of three times the dimensions would be 147).
     """
 
-    def __init__(self, problem: Problem, seed: int, exact_gradient: bool = True):
+    def __init__(self, problem: Problem, seed: int, exact_gradient: bool = True, scopes: bool = True):
         import keras_tuner
         from keras_tuner.oracles import BayesianOptimizationOracle
 
         from quality.exact_gradient import ExactGradientOracle
 
         kind = ExactGradientOracle if exact_gradient else BayesianOptimizationOracle
-        self._space, self._told = problem.space, 0
+        self._space, self._scopes, self._told = problem.space, scopes, 0
         self._running: dict[str, collections.deque] = {}
         self.oracle = kind(
             objective=keras_tuner.Objective("score", "max"),
             max_trials=100_000,
             num_initial_points=INITIAL,
             seed=seed + 1,  # it takes 0 for no seed
-            hyperparameters=hyper_parameters(problem.space),
+            hyperparameters=hyper_parameters(problem.space, scopes),
             allow_new_entries=False,
             max_consecutive_failed_trials=100_000,
         )
@@ -134,8 +134,8 @@ class KerasTuner:
 
         oracle = self.oracle
         hyperparameters = oracle.hyperparameters.copy()
-        active = {gene.name for gene in self._space.genes if gene.active(candidate.genotype)}
-        hyperparameters.values = {name: value for name, value in candidate.genotype.items() if name in active}
+        used = {gene.name for gene in self._space.genes if not self._scopes or gene.active(candidate.genotype)}
+        hyperparameters.values = {name: value for name, value in candidate.genotype.items() if name in used}
         trial = Trial(hyperparameters=hyperparameters, trial_id=f"{len(oracle.trials):06d}", status="RUNNING")
         oracle._record_values(trial)
         oracle.ongoing_trials[f"given{trial.trial_id}"] = trial
@@ -144,13 +144,13 @@ class KerasTuner:
         return trial
 
 
-def hyper_parameters(space: SearchSpace) -> object:
-    """KerasTuner's form of a space: a `Choice` for every gene, in its conditional scopes, parents first."""
+def hyper_parameters(space: SearchSpace, scopes: bool = True) -> object:
+    """KerasTuner's form of a space: a `Choice` for every gene, parents first, in its conditional scopes or without."""
     from keras_tuner import HyperParameters
 
     hyperparameters = HyperParameters()
     for gene in parents_first(space):
-        with _scopes(hyperparameters, gene.conditions):
+        with _scopes(hyperparameters, gene.conditions if scopes else ()):
             hyperparameters.Choice(gene.name, list(gene.values), ordered=_ordered(gene), default=gene.default)
     return hyperparameters
 
@@ -242,5 +242,6 @@ PEERS: dict[str, Callable[[Problem, int], Searcher]] = {
     "tpe_independent": lambda problem, seed: Tpe(problem, seed, multivariate=False),
     "tpe_group": lambda problem, seed: Tpe(problem, seed, multivariate=True, group=True),
     "keras_tuner": KerasTuner,
+    "keras_tuner_flat": lambda problem, seed: KerasTuner(problem, seed, scopes=False),
     "keras_tuner_original": lambda problem, seed: KerasTuner(problem, seed, exact_gradient=False),
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from end_to_end import machine
 
 from quality import plots, study, summary
@@ -27,7 +28,8 @@ differences with half their 95 % interval (Student's t), over the same instances
 table of real trainings a network's accuracy is that of its one training.
 
 `keras_tuner` is KerasTuner's `BayesianOptimizationOracle` with the exact gradient of its own acquisition (see the last
-section); it is given {INITIAL} initial points, where its default is three times the dimensions: random search for long.
+section); its choices lie in conditional scopes, those of `keras_tuner_flat` do not. It is given {INITIAL} initial
+points, where its default is three times the dimensions: random search for long.
 `tpe` is Optuna's `TPESampler` as it comes, `tpe_independent` and `tpe_group` are its other two modes. `aging10` and
 `aging20` are aging evolution with that population and samples of 3 and 5. Peers cannot be told the exact sizes.
 `bomp_batch4` has four networks in training at a time.
@@ -70,7 +72,7 @@ def _suite(results: Path, records: Iterable[study.Record], suite: str, trials: i
     for first, quantity in ((OURS, SCORE), (FRONT, VOLUME)):
         if first in methods:
             lines += [*summary.paired_table(methods, first, quantity, points), ""]
-    if suite == SYNTHETIC and OURS in methods and ORACLE in methods:
+    if suite == SYNTHETIC and trials == max(AHEAD) and OURS in methods and ORACLE in methods:
         lines += _asked(methods)
     return lines
 
@@ -123,7 +125,8 @@ def _speed(data: Mapping[str, Any] | None) -> list[str]:
     lines = [
         "## Seconds per proposal and memory",
         "",
-        "One core; one search on a development instance. Each figure of ours is the mean of the proposals from n to "
+        "One core; one search on a development instance. Seconds are those that the process computed (CPU); wall time, "
+        "in brackets, depends on what else the machine did. Each figure of ours is the mean of the proposals from n to "
         "1.1 n completed trials, one interval between two refits. KerasTuner's is the unmodified oracle's in the same "
         "run, told of as many trials of a search.",
         "",
@@ -131,12 +134,12 @@ def _speed(data: Mapping[str, Any] | None) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for row in data["ours"]:
-        for length, seconds in row["average"].items():
-            wanted = SECONDS.get(int(length), "")
-            lines.append(f"| {row['method']} | {length} | {seconds:.3f} | {wanted} | {row['megabytes'][length]:.0f} |")
+        for length, (seconds, wall) in row["average"].items():
+            wanted, memory = SECONDS.get(int(length), ""), row["megabytes"][length]
+            lines.append(f"| {row['method']} | {length} | {seconds:.3f} ({wall:.3f}) | {wanted} | {memory:.0f} |")
     for length, row in data["keras_tuner"].items():
-        spent = row["seconds"]
-        shown = f"{sum(spent) / len(spent):.1f}" if spent else f"above {row['limit']:.0f}, stopped"
+        seconds, wall = np.mean(row["seconds"], axis=0) if row["seconds"] else (0, 0)
+        shown = f"{seconds:.1f} ({wall:.1f})" if seconds else f"none within {row['limit']:.0f}, stopped"
         lines.append(f"| KerasTuner's original | {length} | {shown} | | |")
     lines.append("")
     for row in data["ours"]:

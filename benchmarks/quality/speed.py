@@ -3,15 +3,18 @@
 import multiprocessing
 import resource
 import time
+import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
 import psutil
 import threadpoolctl
 
+from bompnas.candidate import Genotype
 from quality import task
-from quality.peers import INITIAL, KerasTuner
+from quality.peers import INITIAL, PEERS, KerasTuner, Searcher
 from quality.study import Method, Trials
 
 MEGABYTE = 1e6
@@ -23,46 +26,49 @@ def measure(method: Method, instance: int, lengths: Sequence[int]) -> dict[str, 
     """Searches on one core from the initial networks on, as far as the longest record needs.
 
     Returns:
-        `seconds`: of every proposal; `average`: length of the record -> mean seconds of the proposals from it to 1.1
-        times it; `megabytes`: length -> resident memory of this process, with 0 for before the search; `peak`: the most
-        that it ever was [MB].
+        `seconds`: of every proposal, CPU and wall; `average`: length of the record -> their means over the proposals
+        from it to 1.1 times it; `megabytes`: length -> resident memory of this process, with 0 for before the search;
+        `peak`: the most that it ever was [MB].
     """
     trail = started(instance)
     searcher = method.start(trail.task.problem, instance)
-    process, seconds = psutil.Process(), [0.0] * INITIAL
+    process, seconds = psutil.Process(), [(0.0, 0.0)] * INITIAL
     megabytes = {0: process.memory_info().rss / MEGABYTE}
     with threadpoolctl.threadpool_limits(limits=1):
         while len(trail.completed) < int(CYCLE * max(lengths)):
             if len(trail.completed) in lengths:
                 megabytes[len(trail.completed)] = process.memory_info().rss / MEGABYTE
-            start = time.perf_counter()
-            genotype = searcher(trail.completed, ())
-            seconds.append(time.perf_counter() - start)
+            genotype, spent = _timed(searcher, trail)
+            seconds.append(spent)
             trail.begin(genotype)
             trail.end()
-    windows = {length: seconds[length : int(CYCLE * length)] for length in lengths}
+    averages = {str(length): np.mean(seconds[length : int(CYCLE * length)], axis=0).tolist() for length in lengths}
     return {
         "method": method.name,
         "instance": instance,
-        "seconds": [round(value, 4) for value in seconds[INITIAL:]],
-        "average": {str(length): sum(window) / len(window) for length, window in windows.items()},
+        "seconds": seconds[INITIAL:],
+        "average": averages,
         "megabytes": {str(length): value for length, value in megabytes.items()},
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE,
     }
 
 
-def measure_original(instance: int, length: int, proposals: int, limit: float) -> list[float] | None:
-    """Seconds of KerasTuner's own proposals on one core, from a record of `length` trials on; None above the limit [s].
+def measure_original(instance: int, length: int, proposals: int, limit: float) -> list[tuple[float, float]]:
+    """CPU and wall seconds of KerasTuner's own proposals on one core, from a record of `length` trials on.
 
     The record is a search: KerasTuner's to 100 trials, evolution's from there on (uniform networks would not do, whose
-    scores the oracle fits as noise, which costs it less time than a real search).
+    scores the oracle fits as noise, which costs it less time than a real search). Proposals that are not there after
+    `limit` seconds are left out.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_original, args=(theirs, instance, length, proposals))
     process.start()
     theirs.close()
-    found = ours.recv() if ours.poll(limit) else None
+    ours.recv()  # the record is there
+    found, deadline = [], time.monotonic() + limit
+    while len(found) < proposals and ours.poll(max(0.0, deadline - time.monotonic())):
+        found.append(ours.recv())
     process.kill()
     process.join()
     return found
@@ -78,12 +84,10 @@ def started(instance: int) -> Trials:
 
 
 def _original(pipe: Connection, instance: int, length: int, proposals: int) -> None:
-    from quality.peers import PEERS
-
+    warnings.simplefilter("ignore")  # on fits whose length-scale is at its bound
     trail = started(instance)
     searcher = PEERS["keras_tuner"](trail.task.problem, instance)
     evolution = PEERS["aging20"](trail.task.problem, instance)
-    seconds = []
     with threadpoolctl.threadpool_limits(limits=1):
         while len(trail.completed) < length:
             ask = searcher if len(trail.completed) < 100 else evolution
@@ -91,10 +95,17 @@ def _original(pipe: Connection, instance: int, length: int, proposals: int) -> N
             trail.end()
         original = KerasTuner(trail.task.problem, instance, exact_gradient=False)
         original.tell(trail.completed)
+        pipe.send("ready")
         for _ in range(proposals):
-            start = time.perf_counter()
-            genotype = original(trail.completed, ())
-            seconds.append(time.perf_counter() - start)
+            genotype, spent = _timed(original, trail)
+            pipe.send(spent)
             trail.begin(genotype)
             trail.end()
-    pipe.send(seconds)
+
+
+def _timed(searcher: Searcher, trail: Trials) -> tuple[Genotype, tuple[float, float]]:
+    """A proposal, and the CPU and wall seconds that it took."""
+    computed, start = time.process_time(), time.perf_counter()
+    genotype = searcher(trail.completed, ())
+    spent = time.process_time() - computed, time.perf_counter() - start
+    return genotype, tuple(round(seconds, 4) for seconds in spent)

@@ -72,8 +72,8 @@ def study(method: Method, task: Task, trials: int) -> Record:
 
     Returns:
         For every trial in the order of completion: `observed` score, `true` score, true `accuracy`, `size_bits`, and
-        the `seconds` that its proposal took (None for a given one), beside the task's name and bounds. A search that
-        exhausts its space is shorter.
+        the `seconds` that its proposal computed (CPU; None for a given one), beside the task's name and bounds. A
+        search that exhausts its space is shorter.
     """
     trail, seconds = Trials(task), []
     if not method.own_start:
@@ -87,12 +87,12 @@ def study(method: Method, task: Task, trials: int) -> Record:
         while len(trail.completed) < trials:
             begun = len(trail.completed) + len(trail.pending)
             if begun < trials and len(trail.pending) < method.workers and not exhausted:
-                start = time.perf_counter()
+                start = time.process_time()
                 genotype = searcher(trail.completed, tuple(trail.pending))
                 if genotype is None:
                     exhausted = True
                     continue
-                seconds.append(round(time.perf_counter() - start, 4))
+                seconds.append(round(time.process_time() - start, 4))
                 trail.begin(genotype)
             elif trail.pending:
                 trail.end()

@@ -72,7 +72,7 @@ class Curves:
 
     @property
     def seconds(self) -> float:
-        """Mean seconds per proposal; 0 where nothing was proposed."""
+        """Mean CPU seconds per proposal; 0 where nothing was proposed."""
         spent = [value for record in self.records.values() for value in record["seconds"] if value is not None]
         return float(np.mean(spent)) if spent else 0.0
 
@@ -83,8 +83,8 @@ class Curves:
 
     def at(self, quantity: str, trial: int, instances: Iterable[int] | None = None) -> Estimate:
         """A quantity after a number of trials."""
-        curves = getattr(self, quantity)
-        return Estimate(np.array([curves[number][trial - 1] for number in instances or self.instances]))
+        curves, chosen = getattr(self, quantity), self.instances if instances is None else instances
+        return Estimate(np.array([curves[number][trial - 1] for number in chosen]))
 
     def mean(self, quantity: str) -> np.ndarray:
         """Mean over the instances after each trial, (trials,)."""
@@ -143,7 +143,7 @@ def results_table(
 ) -> list[str]:
     """Markdown: a row for each method."""
     columns = [f"score @{trial}" for trial in checkpoints] + [f"hypervolume @{trial}" for trial in checkpoints[-2:]]
-    columns += (["regret"] if optima else []) + ["s / proposal", "distinct", "n"]
+    columns += (["regret"] if optima else []) + ["CPU s / proposal", "distinct", "n"]
     lines = ["| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in methods.values():
         cells = [_plain(row.at(SCORE, trial)) for trial in checkpoints]
