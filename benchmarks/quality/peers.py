@@ -84,8 +84,9 @@ class Aging:
 class KerasTuner:
     """`keras_tuner`'s Bayesian oracle, driven as its tuners drive it.
 
-    Genes are ordered `Choice`s, in conditional scopes or all in one flat space. The initial networks enter as completed trials, and the oracle is
-    told to ask for no others at random (its default of three times the dimensions would be 147).
+    Genes are ordered `Choice`s, in conditional scopes or all in one flat space. The initial networks enter as completed
+    trials, and the oracle is told to ask for no others at random (its default of three times the dimensions would be
+    147).
     """
 
     def __init__(self, problem: Problem, seed: int, exact_gradient: bool = True, scopes: bool = True):
