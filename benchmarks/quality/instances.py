@@ -27,9 +27,11 @@ networks at which an unbounded sum of so many waves stands at six deviations.
 
 Calibrated to BOMP-NAS' published points, as means of the development instances: the best network below 4.5 kB reaches
 74-75 %, below 16 kB 87 %, below 76 kB 91 %; 4 instead of 8 bits everywhere cost 8 points of accuracy (6 to 11); the
-best score is about 2.70, at 5 to 6 kB; R has a standard deviation of .015 over uniform networks. Of these the best of
-10 scores 2.46 and the best of 100 2.52 on average: less than the 2.36 to 2.63 that was aimed at, because this space's
-blocks may have one channel, and its uniform networks are small (half are below 50 kB, 2 % below 10 kB).
+best score that a genetic algorithm of 50,000 evaluations finds is about 2.70, at 5 to 6 kB (`optimum.py`, which
+searches longer, finds 2.73 to 2.77 on reported instances); R has a standard deviation of .015 over uniform networks. Of
+these the best of 10 scores 2.46 and the best of 100 2.52 on average: less than the 2.36 to 2.63 that was aimed at,
+because this space's blocks may have one channel, and its uniform networks are small (half are below 50 kB, 2 % below 10
+kB).
 """
 
 import dataclasses
