@@ -13,30 +13,23 @@ candidate that was proposed early and finished late joins at the place of its id
 """
 
 import dataclasses
-import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from bompnas.candidate import Candidate, State
-from bompnas.errors import InputError
-from bompnas.objectives import SMALLEST_SHARE, Objective
+from bompnas.candidate import Candidate
 from bompnas.problem import Problem
+from bompnas.search.fitness import Fitness, Ranked, ranked
 from bompnas.search.proposer import Proposal
 from bompnas.search.random import keys, known, random_policies, untried
 from bompnas.space import sampling
 from bompnas.space.space import BITS
 
-EXPONENT = -0.07
-"""Of the fitness `product`; JASQ's code has it from MnasNet (Tan et al. 2019), where 5 % of accuracy pays for a factor
-of two."""
 MUTANTS = 64  # drawn at once; the first of them that may be proposed is
 WIDENINGS = 4  # times that they are drawn, each time with twice the edits
 
-Fitness = Literal["score", "limited", "product"]
 Removal = Literal["oldest", "worst"]
 
 
@@ -48,7 +41,7 @@ class EvolutionProposer:
         population: Candidates that are kept; as many random ones start the search.
         sample: Candidates of each tournament, at most `population`.
         removal: Who leaves the population for a new one: the `oldest` or the `worst` of the tournament.
-        fitness: `score`, `limited` or `product`: see `fitness`.
+        fitness: `score`, `limited` or `product`: see `bompnas.search.fitness.fitness`.
         target: T of the last two, in the unit of the minimized objective; None for the first population's mean.
         edits: Mean number of genes that a mutation changes, at least 1.
         policies: Policies of each float training.
@@ -79,7 +72,7 @@ class EvolutionProposer:
         """
         generator = np.random.default_rng([seed, index])
         taken = keys(problem, [*completed, *pending])
-        parents = self._parents(problem, completed)
+        parents = ranked(problem, completed, self.fitness, self.target, self.population)
         if not parents or len(parents) + len(pending) < self.population:
             return self._by_chance(problem, completed, pending, taken, generator)
         members = self._members(parents, seed)
@@ -99,26 +92,10 @@ class EvolutionProposer:
         Raises:
             InputError: As `propose`.
         """
-        parents = self._parents(problem, completed)
+        parents = ranked(problem, completed, self.fitness, self.target, self.population)
         return [parents[place].candidate for place in self._members(parents, seed)]
 
-    def _parents(self, problem: Problem, completed: Sequence[Candidate]) -> list["_Parent"]:
-        """The candidates that may have children, by id: those that completed with a finite fitness."""
-        objectives = None if self.fitness == "score" else _two_objectives(problem, self.fitness)
-        able = [c for c in completed if c.state is State.COMPLETED and c.genotype is not None]
-        target = self.target
-        if objectives is not None and target is None and able:
-            costs = np.array([candidate.values[objectives[1].key] for candidate in able])
-            first = costs[np.isfinite(costs)][: self.population]
-            target = max(first.mean().item(), sys.float_info.min) if len(first) else 1.0
-        parents = []
-        for candidate in able:
-            value = fitness(self.fitness, candidate, objectives, target)
-            if math.isfinite(value):
-                parents.append(_Parent(candidate, (_keeps(problem, candidate), value)))
-        return parents
-
-    def _members(self, parents: Sequence["_Parent"], seed: int) -> list[int]:
+    def _members(self, parents: Sequence[Ranked], seed: int) -> list[int]:
         """Places of the population among the parents, oldest first."""
         if self.removal == "oldest":
             return list(range(len(parents)))[-self.population :]
@@ -143,7 +120,7 @@ class EvolutionProposer:
         for widening in range(WIDENINGS):
             copies = np.repeat(parent[None], MUTANTS, axis=0)
             mutants = sampling.mutate(problem.space, copies, generator, self.edits * 2**widening)
-            found = _untaken(problem, mutants, taken)
+            found = untaken(problem, mutants, taken)
             if found:
                 return found[0]
         return None
@@ -156,7 +133,7 @@ class EvolutionProposer:
             return []
         copies = np.repeat(child[None], MUTANTS * self.policies, axis=0)
         mutants = sampling.mutate(problem.space, copies, generator, self.edits, BITS)
-        return _untaken(problem, mutants, taken | set(problem.space.batch(child[None]).keys))[: self.policies - 1]
+        return untaken(problem, mutants, taken | set(problem.space.batch(child[None]).keys))[: self.policies - 1]
 
     def _by_chance(
         self,
@@ -173,66 +150,17 @@ class EvolutionProposer:
         return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": "random"})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parent:
-    """A candidate with its rank: whether it keeps the constraints, measured ones too, then its fitness."""
-
-    candidate: Candidate
-    rank: tuple[bool, float]
-
-
-def fitness(
-    form: Fitness, candidate: Candidate, objectives: tuple[Objective, Objective] | None, target: float | None
-) -> float:
-    """How fit a completed candidate is; larger is better.
-
-    With the maximized objective's value A (accuracy), the minimized one's C (size) and the target T:
-
-        score      eq. (1) of BOMP-NAS, over all objectives
-        limited    A (C / T)^gamma, gamma = 0 if C <= T, else -1    (JASQ's paper, as others quote it)
-        product    A (C / T)^-0.07                                  (JASQ's code)
-
-    As in eq. (1), a cost below a hundredth of what it is compared with counts as that hundredth.
+def untaken(problem: Problem, codes: np.ndarray, taken: set[bytes]) -> list[np.ndarray]:
+    """Those codes, in their order, that stand for different feasible networks that are not taken.
 
     Args:
-        form: Which of the three.
-        candidate: A completed candidate.
-        objectives: The maximized and the minimized objective; None for `score`.
-        target: T, in the unit of C; None for `score`.
+        problem: Space and constraints.
+        codes: Genotypes, shape (n, genes).
+        taken: Keys (`Batch.keys`) of the networks that must not be proposed again.
+
+    Returns:
+        Codes of shape (genes,) each.
     """
-    if form == "score":
-        return candidate.score
-    gain, cost = (candidate.values[objective.key] for objective in objectives)
-    if form == "limited":
-        return gain / max(cost / target, 1.0)
-    return gain * max(cost / target, SMALLEST_SHARE) ** EXPONENT
-
-
-def _two_objectives(problem: Problem, form: Fitness) -> tuple[Objective, Objective]:
-    """The maximized and the minimized objective of a problem that has one of each."""
-    objectives = sorted(problem.objectives, key=lambda objective: not objective.maximize)
-    if [objective.maximize for objective in objectives] != [True, False]:
-        found = ", ".join(f"{'max' if objective.maximize else 'min'} {objective.name}" for objective in objectives)
-        raise InputError(
-            f"method.fitness: {form} weighs one maximized objective against one minimized one, such as accuracy and "
-            f"size; the objectives are: {found}; expected fitness score, or two such objectives"
-        )
-    return objectives[0], objectives[1]
-
-
-def _keeps(problem: Problem, candidate: Candidate) -> bool:
-    """Whether a completed candidate keeps every constraint, those on metrics too."""
-    for limit in problem.constraints:
-        if limit.key not in candidate.values:
-            known_keys = ", ".join(sorted(candidate.values))
-            raise InputError(f"constraints: {limit.key} is neither a cost nor measured, expected one of {known_keys}")
-        if not limit.satisfied(candidate.values):
-            return False
-    return True
-
-
-def _untaken(problem: Problem, codes: np.ndarray, taken: set[bytes]) -> list[np.ndarray]:
-    """Those codes, in their order, that stand for different feasible networks that are not taken."""
     batch, found = problem.space.batch(codes), {}
     for code, key, fits in zip(codes, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):
         if fits and key not in taken:
@@ -248,7 +176,8 @@ class EvolutionSettings(pydantic.BaseModel):
         population: Candidates that are kept; as many random ones start the search.
         sample: Candidates of each tournament, at most `population`.
         removal: `oldest` (aging evolution) or `worst` (JASQ) leaves the population for a new candidate.
-        fitness: `score`, or accuracy against size as in JASQ: `limited` or `product` (`fitness` has the equations).
+        fitness: `score`, or accuracy against size as in JASQ: `limited` or `product` (equations in
+            `bompnas.search.fitness`).
         target: Size that `limited` and `product` compare with, in the unit of the minimized objective (size: bits); the
             first population's mean if not given.
         edits: Mean number of genes that a mutation changes; 1 always changes exactly one.

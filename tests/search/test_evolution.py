@@ -5,9 +5,8 @@ import pydantic
 import pytest
 
 from bompnas.candidate import State
-from bompnas.errors import InputError
-from bompnas.objectives import Constraint
-from bompnas.search.evolution import EvolutionProposer, EvolutionSettings, fitness
+from bompnas.search.evolution import EvolutionProposer, EvolutionSettings
+from bompnas.search.fitness import fitness
 from bompnas.search.random import RandomProposer
 from bompnas.testing import problems
 from bompnas.testing.search import finished, search
@@ -137,24 +136,6 @@ def test_who_breaks_a_measured_limit_is_less_fit_than_all_who_keep_it():
     assert proposer.propose(trials.problem, scored(candidates, scores), (), 0, 12).details["parent"] == best.id
 
 
-def test_a_limit_on_what_nobody_measures_is_an_error(random_candidates):
-    problem = dataclasses.replace(TRIALS.problem, constraints=(Constraint("latency", 1.0),))
-    with pytest.raises(InputError, match=r"^constraints: latency is neither a cost nor measured, expected one of "):
-        EvolutionProposer().propose(problem, random_candidates, (), 0, 30)
-
-
-def test_fitness_forms(random_candidates):
-    candidate = dataclasses.replace(random_candidates[0], cost={"size_bits": 4000.0}, metrics={"val_accuracy": 0.6})
-    assert fitness("score", candidate, None, None) == candidate.score
-    assert fitness("limited", candidate, OBJECTIVES, 4000.0) == 0.6
-    assert fitness("limited", candidate, OBJECTIVES, 1e6) == 0.6
-    assert fitness("limited", candidate, OBJECTIVES, 1000.0) == pytest.approx(0.15)
-    assert fitness("product", candidate, OBJECTIVES, 4000.0) == 0.6
-    assert fitness("product", candidate, OBJECTIVES, 2000.0) == pytest.approx(0.6 * 2**-0.07)
-    assert fitness("product", candidate, OBJECTIVES, 8000.0) == pytest.approx(0.6 * 2**0.07)
-    assert fitness("product", candidate, OBJECTIVES, 1e9) == pytest.approx(0.6 * 100**0.07)
-
-
 @pytest.mark.parametrize("form", ["limited", "product"])
 def test_without_a_target_sizes_are_compared_with_the_first_population(random_candidates, form):
     mean = float(np.mean([candidate.cost["size_bits"] for candidate in random_candidates[:6]]))
@@ -166,14 +147,6 @@ def test_without_a_target_sizes_are_compared_with_the_first_population(random_ca
     ]
     assert details[0] == details[1]
     assert details[0]["parent fitness"] != details[2]["parent fitness"]
-
-
-@pytest.mark.parametrize(
-    ("trials", "found"), [(problems.plain_genes, "max accuracy"), (problems.regression, "min mae")]
-)
-def test_two_objectives_are_weighed_or_it_is_an_error(trials, found):
-    with pytest.raises(InputError, match=f"^method.fitness: product weighs .* the objectives are: {found}; expected"):
-        EvolutionProposer(fitness="product").propose(trials().problem, (), (), 0, 0)
 
 
 def test_further_policies_are_mutants_of_the_bits_of_the_child(random_candidates):
