@@ -12,7 +12,8 @@
 
 Every study is a JSON line in `benchmarks/results/search_quality/<suite>/<method>.jsonl`. Studies that are there are not
 made again: an interrupted command is simply started once more, and a method is measured anew by deleting its file. The
-synthetic family is described in `benchmarks/quality/instances.py`; a table is a CSV file of real trainings, see `benchmarks/tables.py`.
+synthetic family is described in `benchmarks/quality/instances.py`; a table is a CSV file of real trainings, see
+`benchmarks/tables.py`.
 """
 
 import os
