@@ -28,15 +28,27 @@ def build(network: Network, head: Head) -> keras.Model:
     """
     inputs = keras.Input((network.input_size, network.input_size, network.input_channels), name="image")
     values = keras.layers.Rescaling(PIXEL_SCALE, PIXEL_OFFSET, name="centre")(inputs)
-    outputs = {}
+    return heads.attach(head, inputs, features(network, values, head.features))
+
+
+def features(network: Network, images, kind: str):
+    """What the backbone makes of images, with fresh weights.
+
+    Args:
+        network: The backbone's layers.
+        images: Keras tensor, shape (batch, size, size, channels), of centred pixels.
+        kind: `pooled` or `map`.
+
+    Returns:
+        Keras tensor of the features, shape (batch, channels) or (batch, size, size, channels).
+    """
+    values, outputs = images, {}
     for layer in network.backbone:
         values = _unit(layer, values)
         if layer.residual is not None:
             values = keras.layers.Add(name=f"{layer.name}_add")([outputs[layer.residual], values])
         outputs[layer.name] = values
-    if head.features == "pooled":
-        values = keras.layers.GlobalAveragePooling2D(name="pool")(values)
-    return heads.attach(head, inputs, values)
+    return keras.layers.GlobalAveragePooling2D(name="pool")(values) if kind == "pooled" else values
 
 
 def feature_shape(network: Network, head: Head) -> tuple[int, ...]:

@@ -51,7 +51,7 @@ def fold(model: keras.Model) -> keras.Model:
         if layer.name in pairs:
             layer.set_weights(_folded_weights(model.get_layer(layer.name), model.get_layer(pairs[layer.name])))
         elif layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            graph.copy_weights(model.get_layer(layer.name), layer)
     return folded
 
 

@@ -71,3 +71,10 @@ def changed(layer, **configuration):
     if not isinstance(layer, keras.layers.Layer):
         return type(layer).from_config(layer.get_config())
     return type(layer).from_config({**layer.get_config(), **configuration})
+
+
+def copy_weights(source, target) -> None:
+    """Gives a layer the weights of another of the same kind."""
+    target.set_weights(source.get_weights())
+    if isinstance(target, keras.layers.Normalization):
+        target.finalize_state()  # computes with constants made from its weights

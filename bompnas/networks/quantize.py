@@ -118,7 +118,7 @@ def quantize(folded: keras.Model, policy: Policy, calibration: Calibration) -> k
     quantized = graph.rewrite(folded, clone=lambda layer: layer, call=quantizer.call)
     for layer in folded.layers:
         if layer.weights:
-            quantized.get_layer(layer.name).set_weights(layer.get_weights())
+            graph.copy_weights(layer, quantized.get_layer(layer.name))
     return quantized
 
 

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from bompnas.networks import float_model, fold
+from bompnas.networks import float_model, fold, quantize
 from bompnas.networks.heads import HeadSource
 
 
@@ -40,3 +40,16 @@ def test_normalization_over_another_axis_stays():
     values = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
     model = keras.Model(inputs, keras.layers.BatchNormalization(axis=1)(values))
     assert fold.foldable(model) == {}
+
+
+def test_adapted_normalization_stays_adapted(images):
+    normalization = keras.layers.Normalization(axis=-1)
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="conv")(normalization(inputs)))
+    normalization.adapt(images)
+    folded = fold.fold(model)
+    np.testing.assert_array_equal(folded.predict(images, verbose=0), model.predict(images, verbose=0))
+    policy = quantize.Policy({}, quantize.LayerBits(16, 8))
+    quantized = quantize.quantize(folded, policy, quantize.Calibration.of(folded, images))
+    expected = folded.predict(images, verbose=0)
+    np.testing.assert_allclose(quantized.predict(images, verbose=0), expected, atol=0.02 * np.abs(expected).max())
