@@ -1,15 +1,18 @@
 import dataclasses
+import re
+from html.parser import HTMLParser
 
 import pytest
 
 from bompnas.candidate import Candidate, State
-from bompnas.objectives import Constraint, Objective, score
+from bompnas.experiment.sections import ObjectiveSettings
+from bompnas.objectives import Constraint, score
 from bompnas.report.view import RunView
 from bompnas.space.network import Layer, Network
 from bompnas.trials.record import Final
 
-ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
-SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")
+ACCURACY = ObjectiveSettings(reference=0.8).objective("accuracy")
+SIZE = ObjectiveSettings(reference=8.0).objective("size")
 EXPERIMENT = {
     "name": "toy",
     "data": {"dataset": "digits"},
@@ -21,6 +24,36 @@ EXPERIMENT = {
     "seed": 0,
     "workers": 1,
 }
+
+
+_VOID = {"meta", "br", "link", "img", "hr"}
+
+
+class _Checker(HTMLParser):
+    """Collects ids, links and text, and notices tags that are not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in _VOID:
+            self.open.append(tag)
+        self.note(attributes)
+
+    def handle_startendtag(self, tag, attributes):
+        self.note(dict(attributes))
+
+    def note(self, attributes):
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes[key] for key in ("href", "xlink:href", "src") if key in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
 
 
 def network(bits=8, repetitions=1, expand=True, project_bits=None):
@@ -98,3 +131,24 @@ def view(make_view):
 @pytest.fixture(scope="session")
 def experiment():
     return EXPERIMENT
+
+
+@pytest.fixture(scope="session")
+def check_html():
+    """Checks that a page is well-formed, that its links lead somewhere, and that it needs nothing from elsewhere.
+
+    Gives what was found in it, and its text.
+    """
+
+    def check(html):
+        checker = _Checker()
+        checker.feed(html)
+        assert not checker.open
+        assert len(checker.ids) == len(set(checker.ids))
+        assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.ids)
+        elsewhere = set(re.findall(r"https?://[^\s\"'<]+", html))
+        assert elsewhere <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+        assert not any(tag in html for tag in ("<script", "@import", "<link"))
+        return checker, " ".join(" ".join(checker.text).split())
+
+    return check

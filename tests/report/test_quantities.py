@@ -2,12 +2,23 @@ import math
 
 import pytest
 
-from bompnas.report.quantities import DASH, duration, plain, quantity
+from bompnas.report.quantities import DASH, duration, plain, quantity, time_unit
 
 
 def test_sizes_are_shown_in_thousands_of_bytes():
     assert quantity("size_bits").text(80_000) == "10.0 kB"
     assert quantity("size_bits").axis_label == "Packed size [kB]"
+
+
+def test_macs_are_shown_in_millions():
+    assert quantity("macs").text(1_057_000) == "1.06 M"
+
+
+@pytest.mark.parametrize(
+    ("longest", "unit"), [(0, ("s", 1)), (119, ("s", 1)), (120, ("min", 60)), (7199, ("min", 60)), (7200, ("h", 3600))]
+)
+def test_time_axes_have_a_unit_that_is_reached_twice(longest, unit):
+    assert time_unit(longest) == unit
 
 
 def test_accuracies_are_shown_in_percent():

@@ -3,8 +3,10 @@ import xml.etree.ElementTree as ElementTree
 
 import matplotlib
 import pytest
+from matplotlib.colors import to_rgb
 
 from bompnas.report import figures, style
+from bompnas.report.stylesheet import STYLESHEET
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,31 @@ def test_the_style_leaves_no_trace():
     with style.context():
         assert matplotlib.rcParams["axes.grid"]
     assert dict(matplotlib.rcParams) == before
+
+
+def test_series_differ_in_more_than_colour():
+    looks = [style.series(number) for number in range(64)]
+    assert len({(look.colour, look.marker) for look in looks}) == 64
+    assert len({look.colour for look in looks[:8]}) == len({look.marker for look in looks[:8]}) == 8
+
+
+def test_series_are_seen_on_light_and_on_dark_paper():
+    light, dark = (
+        dict(re.findall(r"(--[\w-]+): (#\w{6})", part)) for part in STYLESHEET.split("prefers-color-scheme: dark")
+    )
+    assert {light[variable] for variable in style.CSS_VARIABLES.values() if "series" in variable} == set(style.SERIES)
+    for colours in (light, dark):
+        for place in range(1, 9):
+            assert contrast(colours[f"--series-{place}"], colours["--paper"]) >= 3.5
+
+
+def contrast(one, two):
+    """Of two colours (WCAG)."""
+    luminances = []
+    for colour in (one, two):
+        channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(colour)]
+        luminances.append(0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2])
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
 
 
 def test_a_colour_for_every_width_and_readable_digits_on_it():

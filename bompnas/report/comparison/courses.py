@@ -8,38 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bompnas import pareto
-from bompnas.candidate import Candidate, State
 from bompnas.report import style
+from bompnas.report.comparison.course import Course, at
 from bompnas.report.comparison.legend import draw_legend
 from bompnas.report.comparison.runs import Comparison, Series
 from bompnas.report.points import focus
 from bompnas.report.quantities import time_unit
-from bompnas.report.view import RunView
 
 _MARKS = 8  # on a curve
-
-
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """What a run had reached after every finished trial, in the order of sampling.
-
-    A trial is one float training, however many policies it was quantized by; a failed one counts.
-
-    Attributes:
-        seconds: Computing time up to there, all phases of all candidates [s], (t,).
-        hypervolume: Of the candidates up to there, (t,).
-        score: The best up to there; NaN before the first, (t,).
-    """
-
-    seconds: np.ndarray
-    hypervolume: np.ndarray
-    score: np.ndarray
-
-    @property
-    def trials(self) -> np.ndarray:
-        """Numbers of the finished trials, from 1, (t,)."""
-        return np.arange(1, len(self.seconds) + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,37 +35,14 @@ class Band:
     high: np.ndarray
 
 
-def course(view: RunView) -> Course:
-    """The course of a run's search."""
-    trials: dict[int, list[Candidate]] = {}
-    for candidate in view.candidates:
-        trials.setdefault(candidate.trial, []).append(candidate)
-    finished = [
-        trials[number] for number in sorted(trials) if all(item.state is not State.PENDING for item in trials[number])
-    ]
-    best: list[Candidate] = []
-    seconds, volumes, scores = [], [], []
-    for trial in finished:
-        seconds.append(sum(sum(candidate.seconds.values()) for candidate in trial))
-        best = pareto.front_of([*best, *trial], view.objectives)
-        volumes.append(pareto.hypervolume_of(best, view.objectives))
-        scores.append(max((item.score for item in trial if item.score is not None), default=np.nan))
-    return Course(np.cumsum(seconds), np.array(volumes), np.fmax.accumulate(np.array(scores, dtype=np.float64)))
-
-
-def at(places: np.ndarray, values: np.ndarray, wanted: np.ndarray | float) -> np.ndarray:
-    """What had been reached at the wanted places: the last value at or before each; NaN before the first."""
-    index = np.searchsorted(places, wanted, side="right") - 1
-    return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
-
-
 def band(courses: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band | None:
-    """Mean and range of several courses; None where they share no place.
+    """Mean and range of several courses; None where they share no place. Those without any value are left out.
 
     Args:
         courses: Places, ascending, and values of each, (t,) and (t,); NaN where there is none yet.
     """
-    if not courses or any(not len(places) for places, _ in courses):
+    courses = [(places, values) for places, values in courses if np.isfinite(values).any()]
+    if not courses:
         return None
     end = min(places[-1] for places, _ in courses)
     places = np.unique(np.concatenate([places for places, _ in courses]))
@@ -113,7 +66,7 @@ def score_figure(comparison: Comparison) -> Figure | None:
 
 
 def _figure(comparison: Comparison, value: Callable[[Course], np.ndarray], label: str) -> Figure | None:
-    courses = {series: [course(view) for view in series.views] for series in comparison.series}
+    courses = {series: [member.course for member in series.members] for series in comparison.series}
     over_trials = {
         series: band([(own.trials, _reached(value(own))) for own in runs]) for series, runs in courses.items()
     }
@@ -150,7 +103,7 @@ def _reached(values: np.ndarray) -> np.ndarray:
 def _draw(axes: Axes, series: Series, shown: Band, scale: float) -> None:
     look = style.series(series.number)
     places = shown.places / scale
-    if len(series.members) > 1:
+    if (shown.low < shown.high).any():
         axes.fill_between(places, shown.low, shown.high, step="post", color=look.colour, alpha=0.16, linewidth=0)
     axes.plot(
         places,

@@ -214,4 +214,5 @@ def _results_note(comparison: Comparison) -> str:
 
 def _subtitle(comparison: Comparison) -> str:
     plane = comparison.plane
-    return f"{quantity(plane.key).label} and {plane.cost.label} on {comparison.dataset}".capitalize()
+    label = quantity(plane.key).axis_label.partition(" [")[0]
+    return f"{label} and {plane.cost.label} on {comparison.dataset}"

@@ -14,6 +14,7 @@ from bompnas import objectives, pareto
 from bompnas.candidate import Candidate
 from bompnas.errors import InputError
 from bompnas.objectives import Objective
+from bompnas.report.comparison.course import Course, course
 from bompnas.report.plane import Plane
 from bompnas.report.view import RunView, load
 
@@ -34,6 +35,11 @@ class Member:
     anchor: str
     label: str
     view: RunView
+
+    @functools.cached_property
+    def course(self) -> Course:
+        """The course of its search."""
+        return course(self.view)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,10 +158,11 @@ def _shortened(label: str) -> str:
 def _refuse_twice(folders: Sequence[Path]) -> None:
     places: dict[Path, Path] = {}
     for folder in folders:
-        earlier = places.setdefault(folder.resolve(), folder)
-        if earlier is not folder:
-            both = f"{folder}" if str(earlier) == str(folder) else f"{earlier}, as {folder},"
-            raise InputError(f"{both} is given twice; expected different runs")
+        place = folder.resolve()
+        if place in places:
+            named = str(folder) if places[place] == folder else f"{places[place]}, also as {folder},"
+            raise InputError(f"{named} is given twice; expected different runs")
+        places[place] = folder
 
 
 def _refuse_incomparable(first: Path, one: RunView, second: Path, other: RunView) -> None:

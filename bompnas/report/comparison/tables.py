@@ -10,7 +10,7 @@ import numpy as np
 from bompnas import pareto
 from bompnas.candidate import Candidate
 from bompnas.report.comparison.costs import cost
-from bompnas.report.comparison.courses import at, course
+from bompnas.report.comparison.course import at
 from bompnas.report.comparison.legend import mark
 from bompnas.report.comparison.runs import Comparison, Member, Series, front
 from bompnas.report.published import COSTS, NETWORKS
@@ -27,7 +27,7 @@ class _Column:
     """A number of every run; None where it has none."""
 
     head: str
-    value: Callable[[RunView], float | None]
+    value: Callable[[Member], float | None]
     text: Callable[[float | None], str]
 
 
@@ -51,7 +51,7 @@ def results_table(comparison: Comparison) -> str:
 
     def row(member: Member, kind: str) -> str:
         share = f"{joint[member.anchor]} of {len(front(member.view))}" if front(member.view) else DASH
-        cells = [cell(escape(column.text(column.value(member.view)))) for column in columns]
+        cells = [cell(escape(column.text(column.value(member)))) for column in columns]
         return f'<tr id="{member.anchor}" class="{kind}">{_label(comparison, member)}{"".join(cells)}{cell(share)}</tr>'
 
     rows = []
@@ -81,9 +81,7 @@ def settings_table(comparison: Comparison) -> str | None:
     ]
     if len(keys) > _MOST_SETTINGS:
         rows.append(f'<tr><th scope="row">and {len(keys) - _MOST_SETTINGS} more</th>{cell("") * len(flats)}</tr>')
-    heads = "".join(
-        f'<th scope="col">{mark(series.number)} {escape(series.label)}</th>' for series in comparison.series
-    )
+    heads = "".join(f'<th scope="col">{mark(series.number)}{escape(series.label)}</th>' for series in comparison.series)
     return (
         f'<div class="scroll"><table class="settings"><thead><tr><th scope="col">Setting</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -183,38 +181,36 @@ def _listed(view: RunView) -> list[Candidate]:
 
 def _hypervolumes(comparison: Comparison) -> list[_Column]:
     """Hypervolumes where all runs have come to, at the end of each search, and after final training."""
-    courses = {member.anchor: course(member.view) for member in comparison.members}
-    by_view = {id(member.view): courses[member.anchor] for member in comparison.members}
-    begun = [own for own in courses.values() if len(own.seconds)]
 
-    def value(name: str, place: float) -> Callable[[RunView], float | None]:
-        def reached(view: RunView) -> float | None:
-            own = by_view[id(view)]
-            found = float(at(getattr(own, name), own.hypervolume, place)) if len(own.seconds) else np.nan
-            return found if np.isfinite(found) and found > 0 else None
+    def until(axis: str, place: float) -> Callable[[Member], float | None]:
+        def reached(member: Member) -> float | None:
+            course = member.course
+            if not len(course.seconds):
+                return None
+            return float(np.nan_to_num(at(getattr(course, axis), course.hypervolume, place)))
 
         return reached
 
     columns = []
+    begun = [member.course for member in comparison.members if len(member.course.seconds)]
     if len(begun) > 1:
-        trials = min(len(own.seconds) for own in begun)
-        seconds = min(float(own.seconds[-1]) for own in begun)
-        if any(len(own.seconds) > trials for own in begun):
-            columns.append(_Column(f"Hypervolume after {trials} float trainings", value("trials", trials), _volume))
-        columns.append(_Column(f"Hypervolume after {duration(seconds)}", value("seconds", seconds), _volume))
-    columns.append(_Column("Hypervolume of the search", value("trials", np.inf), _volume))
+        trials = min(len(course.seconds) for course in begun)
+        seconds = min(float(course.seconds[-1]) for course in begun)
+        if any(len(course.seconds) > trials for course in begun):
+            columns.append(_Column(f"Hypervolume after {trials} float trainings", until("trials", trials), _volume))
+        columns.append(_Column(f"Hypervolume after {duration(seconds)}", until("seconds", seconds), _volume))
+    columns.append(_Column("Hypervolume of the search", until("trials", np.inf), _volume))
     if any(member.view.trained for member in comparison.members):
-        columns.append(
-            _Column(
-                "Hypervolume after final training",
-                lambda view: pareto.hypervolume_of(view.trained, comparison.objectives) if view.trained else None,
-                _volume,
-            )
-        )
+        columns.append(_Column("Hypervolume after final training", _final_hypervolume, _volume))
     return columns
 
 
-def _best(comparison: Comparison, trained: bool = False) -> Callable[[RunView], float | None]:
+def _final_hypervolume(member: Member) -> float | None:
+    view = member.view
+    return pareto.hypervolume_of(view.trained, view.objectives) if view.trained else None
+
+
+def _best(comparison: Comparison, trained: bool = False) -> Callable[[Member], float | None]:
     """The best quality of a run's front: as searched, or of the finally trained network that validation says is best.
 
     Test data chooses nothing.
@@ -222,16 +218,16 @@ def _best(comparison: Comparison, trained: bool = False) -> Callable[[RunView], 
     pick = max if comparison.plane.quality.maximize else min
     chosen_by, shown = comparison.plane.key, (comparison.final_plane if trained else comparison.plane).key
 
-    def best(view: RunView) -> float | None:
-        networks = view.trained_front if trained else view.front
+    def best(member: Member) -> float | None:
+        networks = member.view.trained_front if trained else member.view.front
         found = pick(networks, key=lambda candidate: candidate.values[chosen_by], default=None)
         return None if found is None else found.values.get(shown)
 
     return best
 
 
-def _best_score(view: RunView) -> float | None:
-    return None if view.best is None else view.best.score
+def _best_score(member: Member) -> float | None:
+    return None if member.view.best is None else member.view.best.score
 
 
 def _unit(shown: Quantity) -> str:
@@ -239,11 +235,13 @@ def _unit(shown: Quantity) -> str:
 
 
 def _mean(column: _Column, series: Series) -> str:
-    values = [value for view in series.views if (value := column.value(view)) is not None]
+    values = [value for member in series.members if (value := column.value(member)) is not None]
     if not values:
         return cell(DASH)
-    spread = f"<small>{escape(column.text(min(values)))}\u2013{escape(column.text(max(values)))}</small>"
-    return cell(f"{escape(column.text(float(np.mean(values))))}{spread}")
+    spread = f"{column.text(min(values))}\u2013{column.text(max(values))}"
+    if len(values) < len(series.members):
+        spread += f", {len(values)} of {len(series.members)} seeds"
+    return cell(f"{escape(column.text(float(np.mean(values))))}<small>{escape(spread)}</small>")
 
 
 def _label(comparison: Comparison, member: Member) -> str:
