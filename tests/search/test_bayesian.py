@@ -241,7 +241,7 @@ class TestPolicies:
     def test_policies_tell_about_their_neighbours(self, digits_problem, simulate):
         """Three policies a training find a better score than one in as many trainings."""
         gains = []
-        for seed in range(2):
+        for seed in range(3):
             one, three = (
                 simulate(BayesianProposer(initial=4, policies=policies), digits_problem, seed).run(9).best
                 for policies in (1, 3)
@@ -292,7 +292,7 @@ class TestQuality:
         ]
         return [ours - random for ours, random in runs]
 
-    @pytest.mark.parametrize(("proposer", "least"), [(PROPOSER, 0.05), (PAPER, 0.02)], ids=["bomp", "paper"])
+    @pytest.mark.parametrize(("proposer", "least"), [(PROPOSER, 0.08), (PAPER, 0.02)], ids=["bomp", "paper"])
     def test_search_beats_random_search(self, digits_problem, simulate, proposer, least):
         assert np.mean(self.advantages(simulate, digits_problem, proposer, 18)) > least
 
@@ -329,7 +329,7 @@ class TestQuality:
 
         ehvi = BayesianProposer(initial=6, acquisition="ehvi")
         gains = [volume(ehvi, seed) - volume(RandomProposer(), seed) for seed in range(3)]
-        assert np.mean(gains) > 0.02
+        assert np.mean(gains) > 0.2
         assert min(gains) > 0
 
     @pytest.mark.parametrize("acquisition", ["ucb", "parego"])

@@ -9,6 +9,7 @@ from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.objectives import Constraint
 from bompnas.problem import Problem, no_costs
+from bompnas.search import random
 from bompnas.search.random import RandomProposer, RandomSettings, keys, random_policies
 from bompnas.space.hyperspace import HyperSpace
 from bompnas.space.space import BITS
@@ -57,7 +58,8 @@ def test_policies_share_an_architecture_and_are_new(digits_problem, simulate):
         assert all(digits_problem.space.canonical(genotype) == genotype for genotype in genotypes)
 
 
-def test_the_bits_of_further_policies_are_uniform(cifar_problem):
+def test_the_bits_of_further_policies_are_uniform(cifar_problem, monkeypatch):
+    monkeypatch.setattr(random, "ATTEMPTS", 2)  # saves pricing those that are not needed
     space = cifar_problem.space
     found = np.array(random_policies(cifar_problem, space.defaults, set(), 300, np.random.default_rng(0)))
     assert found.shape == (300, len(space.genes))
