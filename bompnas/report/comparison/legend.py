@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -39,10 +40,9 @@ def draw_legend(figure: Figure, shown: Sequence[Series], others: Sequence[Artist
 
 def _columns(labels: Sequence[str]) -> int:
     """The most columns, filled one after the other, that fit below a figure."""
+    lengths = [len(label) + _COLUMN for label in labels]
     for count in range(len(labels), 1, -1):
-        rows = -(-len(labels) // count)
-        longest = [max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows)]
-        if sum(longest) + _COLUMN * len(longest) <= _CHARACTERS:
+        if sum(part.max() for part in np.array_split(lengths, count)) <= _CHARACTERS:
             return count
     return 1
 

@@ -1,17 +1,17 @@
 """The comparison page: one HTML file without scripts or anything from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 
 import bompnas
-from bompnas.candidate import State
 from bompnas.report import style
 from bompnas.report.comparison import tables
 from bompnas.report.comparison.costs import cost
 from bompnas.report.comparison.fronts import published_networks
-from bompnas.report.comparison.runs import Comparison, Member
+from bompnas.report.comparison.runs import Comparison
 from bompnas.report.quantities import quantity
 from bompnas.report.stylesheet import STYLESHEET
+from bompnas.report.view import RunView
 
 _SECTIONS = {
     "search": (
@@ -116,40 +116,51 @@ def notes(comparison: Comparison) -> list[str]:
             f"The runs have different references; all scores and hypervolumes here are taken with those of "
             f"{comparison.members[0].label} ({references})."
         )
-    for member in comparison.members:
-        found += _remarks(member)
+    for text, remark in _REMARKS.items():
+        remarks = [(member.label, remark(member.view)) for member in comparison.members]
+        told = [f"{label} ({more})" if more else label for label, more in remarks if more is not None]
+        if told:
+            found.append(f"{text}: {', '.join(told)}.")
     if len(comparison.series) > len(style.SERIES):
         found.append(f"With more than {len(style.SERIES)} experiments colours repeat; the markers tell them apart.")
     return found
 
 
-def _remarks(member: Member) -> list[str]:
-    view, label = member.view, member.label
+def _empty(view: RunView) -> str | None:
+    return None if view.completed else ""
+
+
+def _unfinished(view: RunView) -> str | None:
+    if view.finished or not view.completed:
+        return None
     planned = view.experiment.get("method", {}).get("trials")
-    spent = cost(view)
-    if not view.completed:
-        return [f"{label} has not completed any candidate yet; it is in the tables only."]
-    found = []
-    if not view.finished:
-        progress = f"{spent.trials} of {planned} trials" if planned else f"{spent.trials} trials"
-        trained = "not finally trained yet" if not view.trained else "not all of its front is finally trained"
-        found.append(f"{label} is not finished: {progress} so far, {trained}.")
-    policies = {}
-    for candidate in view.candidates:
-        policies[candidate.trial] = policies.get(candidate.trial, 0) + 1
-    if max(policies.values()) > 1:
-        found.append(
-            f"{label} quantizes each float network by up to {max(policies.values())} policies: "
-            f"{len(view.candidates)} candidates of {len(policies)} float trainings."
-        )
+    trials = f"{cost(view).trials} of {planned} trials" if planned else f"{cost(view).trials} trials"
+    return f"{trials}, {len(view.trained)} of {len(view.front)} of the front finally trained"
+
+
+def _policies(view: RunView) -> str | None:
+    trials = {candidate.trial for candidate in view.candidates}
+    several = len(view.candidates) > len(trials)
+    return f"{len(view.candidates)} candidates of {len(trials)} float trainings" if several else None
+
+
+def _workers(view: RunView) -> str | None:
     workers = view.experiment.get("workers", 1)
-    if workers > 1:
-        found.append(f"{label} had {workers} workers, whose times are summed: the wall clock ran faster.")
-    if view.experiment.get("quantization", {}).get("mode") == "none":
-        found.append(f"{label} quantizes after the search; its scores here are those of the quantized networks.")
-    if view.count(State.FAILED):
-        found.append(f"{label}: {view.count(State.FAILED)} failed candidates count as trials.")
-    return found
+    return str(workers) if workers > 1 else None
+
+
+def _quantized_afterwards(view: RunView) -> str | None:
+    return "" if view.experiment.get("quantization", {}).get("mode") == "none" else None
+
+
+# What is said of the runs that a remark is not None for; it stands behind their names.
+_REMARKS: dict[str, Callable[[RunView], str | None]] = {
+    "Nothing completed yet, therefore in tables only": _empty,
+    "Not finished": _unfinished,
+    "Several policies of each float training, every one a candidate": _policies,
+    "Several workers, whose times are summed, though the wall clock ran faster": _workers,
+    "Quantized after the search, with the scores of the quantized networks here": _quantized_afterwards,
+}
 
 
 def _figure(comparison: Comparison, name: str, svg: str) -> str:
@@ -215,4 +226,4 @@ def _results_note(comparison: Comparison) -> str:
 def _subtitle(comparison: Comparison) -> str:
     plane = comparison.plane
     label = quantity(plane.key).axis_label.partition(" [")[0]
-    return f"{label} and {plane.cost.label} on {comparison.dataset}"
+    return f"{label} and {plane.cost.label} on {comparison.data}"

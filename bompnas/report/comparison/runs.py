@@ -89,6 +89,11 @@ class Comparison:
         """Name of the data set."""
         return self.series[0].views[0].experiment["data"]["dataset"]
 
+    @property
+    def data(self) -> str:
+        """The data in words: the data set's name, and that of the user's own file or folder."""
+        return _data(self.series[0].views[0])
+
     @functools.cached_property
     def plane(self) -> Plane:
         """Where the figures show a network as the search measured it."""

@@ -21,7 +21,14 @@ def test_marks_are_inside_their_box_and_have_the_series_colour(number):
 
 @pytest.mark.parametrize(
     ("labels", "columns"),
-    [(["a"], 1), (["a", "b", "c"], 3), (["x" * 40] * 8, 2), (["x" * 90] * 2, 1), (["a", "x" * 40, "b", "c"], 4)],
+    [
+        (["a"], 1),
+        (["a", "b", "c"], 3),
+        (["x" * 40] * 8, 2),
+        (["x" * 90] * 2, 1),
+        (["a", "x" * 40, "b", "c"], 4),
+        (["$run_0"] * 9, 6),
+    ],
 )
 def test_legends_have_as_many_columns_as_fit(labels, columns):
     figure = Figure(figsize=(7.6, 4), layout="constrained")

@@ -18,13 +18,12 @@ def test_notes_say_what_a_reader_must_know(make_run, share):
         make_run("later", [(0.5, 4)], {1: (0.6, 0.6)}, quantization__mode="none"),
     ]
     assert page.notes(runs.read(members)) == [
-        "half is not finished: 3 of 12 trials so far, not all of its front is finally trained.",
-        "half: 1 failed candidates count as trials.",
-        "policies is not finished: 2 of 12 trials so far, not finally trained yet.",
-        "policies quantizes each float network by up to 2 policies: 3 candidates of 2 float trainings.",
-        "policies had 2 workers, whose times are summed: the wall clock ran faster.",
-        "empty has not completed any candidate yet; it is in the tables only.",
-        "later quantizes after the search; its scores here are those of the quantized networks.",
+        "Nothing completed yet, therefore in tables only: empty.",
+        "Not finished: half (3 of 12 trials, 1 of 2 of the front finally trained), "
+        "policies (2 of 12 trials, 0 of 1 of the front finally trained).",
+        "Several policies of each float training, every one a candidate: policies (3 candidates of 2 float trainings).",
+        "Several workers, whose times are summed, though the wall clock ran faster: policies (2).",
+        "Quantized after the search, with the scores of the quantized networks here: later.",
     ]
 
 
@@ -62,7 +61,7 @@ def test_the_page_and_its_pictures(folders, tmp_path, check_html):
     assert "Validation accuracy and packed size on cifar10" in text
     assert "JASQ (repr.)" in text
     assert "shown by what they reach on test data" in text
-    assert "random is not finished" in text
+    assert "Not finished: random (2 of 12 trials, 0 of 2 of the front finally trained)." in text
     assert html.count("<svg id=") == len(names)
     for folder in folders:
         assert [entry.name for entry in folder.iterdir()] == ["run.db"]
@@ -72,7 +71,7 @@ def test_a_page_of_runs_that_have_just_begun(make_run, tmp_path, check_html):
     comparison.write([make_run("a", []), make_run("b", [(None, 4)])], tmp_path)
     html = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     _, text = check_html(html)
-    assert "a has not completed any candidate yet" in text
+    assert "Nothing completed yet, therefore in tables only: a, b." in text
     assert "<svg id=" not in html
 
 
