@@ -9,10 +9,11 @@ import functools
 import numpy as np
 
 from bompnas.errors import InputError
+from bompnas.objectives import Constraint
 from bompnas.problem import Problem
 from bompnas.space.sampling import tilted, uniform
 
-TILTS = (0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -64.0)
+TILTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FEASIBLE_SHARE = 1 / 8
 ROUNDS = 100
 SIZE = "size_bits"
@@ -22,10 +23,10 @@ def sample(problem: Problem, generator: np.random.Generator, count: int) -> np.n
     """Random genotypes that keep the problem's constraints on costs; canonical codes of shape (count, genes).
 
     Uniform over the feasible genotypes where they are not rare; where they are, drawn with the mildest tilt towards
-    cheap networks that finds them.
+    cheap networks, or dear ones, that finds them.
 
     Raises:
-        InputError: No feasible network was found; names the cheapest one.
+        InputError: No feasible network was found; names the nearest one.
     """
     if not problem.known_limits:
         return uniform(problem.space, generator, count)
@@ -55,7 +56,7 @@ def stratified(problem: Problem, count: int, generator: np.random.Generator) -> 
         networks.
 
     Raises:
-        InputError: No feasible network was found; names the cheapest one.
+        InputError: No feasible network was found; names the nearest one.
     """
     sized = SIZE in problem.analytic
     spread = np.sinh(generator.uniform(-5, 5, max(256, 32 * count)))
@@ -94,7 +95,7 @@ def _feasible_tilt(problem: Problem) -> float:
     """The mildest tilt at which feasible networks are not rare, from a fixed sequence of samples."""
     generator, draws = np.random.default_rng(0), 64
     best, most = 0.0, 0
-    for tilt in TILTS:
+    for tilt in _tilts(problem):
         feasible = _feasible(problem, tilted(problem.space, generator, np.full(draws, tilt))).sum()
         if feasible > most:
             best, most = tilt, feasible
@@ -105,17 +106,30 @@ def _feasible_tilt(problem: Problem) -> float:
     return best
 
 
+def _tilts(problem: Problem) -> list[float]:
+    """Tilts from mild to strong: towards cheap networks, and towards dear ones too where a limit asks for them."""
+    dear = any(limit.at_least for limit in problem.known_limits)
+    return [0.0, *(tilt for size in TILTS for tilt in ((-size, size) if dear else (-size,)))]
+
+
 def _infeasible(problem: Problem) -> InputError:
     space, generator = problem.space, np.random.default_rng(0)
-    codes = np.concatenate(
-        [np.zeros((1, len(space.genes)), dtype=np.intp), tilted(space, generator, np.repeat(TILTS, 16))]
-    )
+    ends = np.stack([np.zeros_like(space.sizes), space.sizes - 1])
+    codes = np.concatenate([ends, tilted(space, generator, np.repeat(_tilts(problem), 16))])
     costs = problem.costs(space.batch(codes))
-    excess = np.max([costs[limit.key] / limit.limit for limit in problem.known_limits], axis=0)
-    cheapest = {key: values[np.argmin(excess)].item() for key, values in costs.items()}
-    broken = [limit for limit in problem.known_limits if not limit.satisfied(cheapest)]
-    found = " and ".join(f"{limit.key} {cheapest[limit.key]:g} where {limit.limit:g} is allowed" for limit in broken)
-    return InputError(
-        f"constraints: no network of space {space.name!r} was found that keeps them; the cheapest found has {found}: "
-        "raise the limit or give the space smaller choices"
+    excess = np.max([_excess(limit, costs[limit.key]) for limit in problem.known_limits], axis=0)
+    nearest = {key: values[np.argmin(excess)].item() for key, values in costs.items()}
+    broken = [limit for limit in problem.known_limits if not limit.satisfied(nearest)]
+    found = " and ".join(
+        f"{limit.key} {nearest[limit.key]:g} where {'at least ' * limit.at_least}{limit.limit:g} is allowed"
+        for limit in broken
     )
+    return InputError(
+        f"constraints: no network of space {space.name!r} was found that keeps them; the nearest found has {found}: "
+        "change the limit or the choices of the space"
+    )
+
+
+def _excess(limit: Constraint, costs: np.ndarray) -> np.ndarray:
+    """By how much costs break a limit, as a share of it, shape (n,)."""
+    return (limit.limit - costs if limit.at_least else costs - limit.limit) / (abs(limit.limit) or 1.0)

@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -123,8 +124,34 @@ def test_an_unknown_size_beside_a_known_cost_keeps_its_limit():
 @pytest.mark.parametrize("sample", [lambda p, g: feasible.sample(p, g, 1), lambda p, g: feasible.stratified(p, 3, g)])
 def test_an_unreachable_limit_names_the_cheapest_network(digits, problem_of, sample):
     least = sizes_kb(problem_of(digits), cheapest(digits)).item()
-    with pytest.raises(InputError, match=f"the cheapest found has size_kb {least:g} where 0.5 is allowed"):
+    with pytest.raises(InputError, match=f"the nearest found has size_kb {least:g} where 0.5 is allowed"):
         sample(problem_of(digits, 0.5), np.random.default_rng(0))
+
+
+def test_an_unreachable_least_cost_names_the_nearest_network(digits):
+    dearest = Problem(digits, counts, ()).costs(digits.batch(digits.sizes[None] - 1))["macs"].item()
+    problem = Problem(digits, counts, (), (Constraint("macs", 1e9, at_least=True),))
+    message = re.escape(f"the nearest found has macs {dearest:g} where at least 1e+09 is allowed")
+    with pytest.raises(InputError, match=message):
+        feasible.sample(problem, np.random.default_rng(0), 1)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_least_cost_that_few_networks_reach_is_met(digits, share):
+    dearest = Problem(digits, counts, ()).costs(digits.batch(digits.sizes[None] - 1))["macs"].item()
+    problem = Problem(digits, counts, (), (Constraint("macs", share * dearest, at_least=True),))
+    for codes in (
+        feasible.sample(problem, np.random.default_rng(0), 10),
+        feasible.stratified(problem, 10, np.random.default_rng(0)),
+    ):
+        assert distinct(digits, codes) == 10
+        assert (problem.costs(digits.batch(codes))["macs"] >= share * dearest).all()
+
+
+def test_a_limit_of_nothing_is_an_input_error(digits):
+    problem = Problem(digits, counts, (), (Constraint("macs", 0),))
+    with pytest.raises(InputError, match=r"the nearest found has macs .* where 0 is allowed"):
+        feasible.sample(problem, np.random.default_rng(0), 1)
 
 
 def test_a_limit_that_only_the_cheapest_network_keeps_is_met(digits, problem_of):
