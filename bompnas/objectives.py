@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import special
 
 Values = TypeVar("Values", float, np.ndarray)
 
 SMALLEST_SHARE = 0.01
 """A minimized value below this share of its reference counts as that: a loss of 0 must not be infinitely good."""
+EXTREME = 0.005
+"""Shares closer to 0 or 1 are predicted as that close."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Objective:
         reference: Positive; the larger a maximized objective's (the smaller a minimized one's), the less it weighs.
         maximize: Whether more is better.
         transform: For minimized objectives: `log10` or `identity`.
+        share: Whether values lie between 0 and 1; what predicts them then predicts their log-odds.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Objective:
     reference: float
     maximize: bool
     transform: str = "identity"
+    share: bool = False
 
     def term(self, value: Values) -> Values:
         """This objective's part of the score, of one value or of an array of them.
@@ -61,20 +66,32 @@ class Objective:
             logarithm = np.where(np.asarray(value) > 0, np.log10(value), -math.inf)
         return logarithm if logarithm.ndim else logarithm.item()
 
+    def modelled(self, value: Values) -> Values:
+        """The value on the scale on which it is predicted: log-odds of a share, else `transformed`."""
+        return special.logit(np.clip(value, EXTREME, 1 - EXTREME)) if self.share else self.transformed(value)
+
+    def expected(self, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the transformed value from those of the modelled one, to first order."""
+        if not self.share:
+            return mean, deviation
+        share = special.expit(mean)
+        return share, share * (1 - share) * deviation
+
     def optimistic_term(self, mean: np.ndarray, deviation: np.ndarray, beta: float) -> np.ndarray:
         """This objective's part of the score if its transformed value is better than expected.
 
         Args:
-            mean: Of the transformed value, shape (m,).
-            deviation: Of the transformed value, shape (m,).
+            mean: Of the modelled value, shape (m,).
+            deviation: Of the modelled value, shape (m,).
             beta: How many deviations better.
 
         Returns:
             Shape (m,); a minimized value is kept positive.
         """
-        if self.maximize:
-            return (mean + beta * deviation) / self.reference
-        return self.reference / self._bounded(mean - beta * deviation)
+        better = mean + (beta if self.maximize else -beta) * deviation
+        if self.share:
+            better = special.expit(better)
+        return better / self.reference if self.maximize else self.reference / self._bounded(better)
 
     def _bounded(self, transformed: Values) -> Values:
         bounded = np.maximum(transformed, SMALLEST_SHARE * self.reference)

@@ -54,7 +54,7 @@ REPORTED = tuple(range(20))
 DEVELOPMENT = tuple(range(100, 105))
 
 OBJECTIVES = (
-    Objective("accuracy", "val_accuracy", 0.8, maximize=True),
+    Objective("accuracy", "val_accuracy", 0.8, maximize=True, share=True),
     Objective("size", "size_bits", 8.0, maximize=False, transform="log10"),
 )
 

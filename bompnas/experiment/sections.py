@@ -172,7 +172,7 @@ class QuantizationSettings(Settings):
 
 # What a trial measures and what is known before any training; the references are replaced by the user's.
 METRICS = {
-    "accuracy": Objective("accuracy", "val_accuracy", 1.0, maximize=True),
+    "accuracy": Objective("accuracy", "val_accuracy", 1.0, maximize=True, share=True),
     "loss": Objective("loss", "val_loss", 1.0, maximize=False),
     "mae": Objective("mae", "val_mae", 1.0, maximize=False),
     "mse": Objective("mse", "val_mse", 1.0, maximize=False),
@@ -205,7 +205,7 @@ class ObjectiveSettings(Settings):
             raise ValueError(f"{name} can be 1 or less, where log10 is not positive; use the transform identity")
         key = f"float_{known.key}" if of_float and name not in ("macs", "params") else known.key
         transform = "identity" if maximize else self.transform or known.transform
-        return Objective(name, key, self.reference, maximize, transform)
+        return Objective(name, key, self.reference, maximize, transform, known.share)
 
 
 MEASURED = {"classification": ("accuracy", "loss"), "regression": ("loss", "mae", "mse")}

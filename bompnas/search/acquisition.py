@@ -87,7 +87,7 @@ class HypervolumeImprovement:
         batch = problem.space.batch(codes)
         costs = problem.costs(batch)
         predicted = surrogate.predict(surrogate.features(codes, batch, costs))
-        values = self._gains(predicted[self._measured.name][0])
+        values = self._gains(self._measured.expected(*predicted[self._measured.name])[0])
         losses = self._losses(costs)
         # The worst that was seen, and a little more, so that the ends of the front count too.
         self._worst = losses.max(axis=0) + 0.1 * np.ptp(losses, axis=0)
@@ -102,7 +102,7 @@ class HypervolumeImprovement:
     def __call__(self, codes: np.ndarray, batch: Batch, costs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Values of m genotypes, shape (m,); see `bompnas.search.optimize.Acquisition`."""
         predicted = self._surrogate.predict(self._surrogate.features(codes, batch, costs))
-        mean, deviation = predicted[self._measured.name]
+        mean, deviation = self._measured.expected(*predicted[self._measured.name])
         excess = _expected_excess(self._gains(mean)[:, None], deviation[:, None], self._levels)
         slabs = np.column_stack([excess[:, :-1] - excess[:, 1:], excess[:, -1]])
         losses = self._losses(costs)
@@ -161,7 +161,7 @@ class RandomScalarization:
         columns = []
         for objective in self._problem.objectives:
             if objective.name in predicted:
-                mean, deviation = predicted[objective.name]
+                mean, deviation = objective.expected(*predicted[objective.name])
                 columns.append((-mean if objective.maximize else mean) - beta * deviation)
             else:
                 columns.append(_loss(objective, costs[objective.key]))

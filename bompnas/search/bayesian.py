@@ -110,7 +110,10 @@ class BayesianProposer:
         new_fit = None if any(fit["length"] == belief.fit["length"] for fit in fits) else belief.fit
         if best is None:
             return Proposal((), details)
-        for name, (mean, deviation) in belief.predict(belief.features(best[None])).items():
+        predicted = belief.predict(belief.features(best[None]))
+        expected = {objective.name: objective.expected for objective in problem.objectives}
+        for name in predicted:
+            mean, deviation = expected.get(name, lambda *both: both)(*predicted[name])
             details |= {f"{name} mean": mean.item(), f"{name} deviation": deviation.item()}
         chosen = [best]
         while len(chosen) < self.policies:

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from bompnas.problem import Problem
+from bompnas.search.kernel import Features
 from bompnas.space import sampling
 from bompnas.space.space import Batch
 
@@ -36,15 +37,16 @@ class Encoding:
         batch = space.batch(codes)
         self._names = _informative(_summaries(batch, problem.costs(batch))) if summaries else []
         self._centre, self._scale = 0.0, 1.0
-        rows = self(codes)
+        rows = self._rows(codes, batch, None)
         self._centre = rows.mean(axis=0)
         self._scale = np.ones(rows.shape[1])
         self._scale[self.edits :] = rows[:, self.edits :].std(axis=0)
+        self._lengths = rows[:, : self.edits].var(axis=0).sum().item(), float(len(self._names))
         self.group_names = (*self._embedding.group_names, *self._names)
         own = len(self._embedding.group_names) + np.arange(len(self._names))
         self.groups = np.concatenate([self._embedding.groups, own]).astype(np.intp)
 
-    def __call__(self, codes: np.ndarray, batch: Batch | None = None, costs: dict | None = None) -> np.ndarray:
+    def __call__(self, codes: np.ndarray, batch: Batch | None = None, costs: dict | None = None) -> Features:
         """Vectors of genotypes.
 
         Args:
@@ -53,8 +55,11 @@ class Encoding:
             costs: The batch's costs, where they are known already.
 
         Returns:
-            Shape (n, F).
+            Rows of shape (n, F).
         """
+        return Features(self._rows(codes, batch, costs), self.groups, self.edits, self._lengths)
+
+    def _rows(self, codes: np.ndarray, batch: Batch | None, costs: dict | None) -> np.ndarray:
         parts = [self._embedding.features(codes)]
         if self._names:
             batch = self._problem.space.batch(codes) if batch is None else batch

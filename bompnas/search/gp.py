@@ -27,8 +27,8 @@ from bompnas.search import kernel
 from bompnas.search.kernel import Features, Parameters
 
 JITTERS = (0.0, *(10.0**power for power in range(-10, -3)))
-TYPICAL_DISTANCE = 1.4
-"""Median of the prior of the mean pairwise D among the observed genotypes."""
+EDIT_DISTANCE, SUMMARY_DISTANCE = 0.7, 0.7
+"""Modes of the prior of the mean pairwise D among the observed genotypes, by edits and by summaries."""
 COLD_ITERATIONS, WARM_ITERATIONS = 40, 10
 
 
@@ -162,12 +162,14 @@ class Prior:
     def __init__(self, features: Features, model: Model):
         self._model = model
         self._groups = int(features.groups.max(initial=-1)) + 1
-        spread = 2 * features.rows.var(axis=0).sum()  # the mean of all squared distances
-        weight = math.log(TYPICAL_DISTANCE / spread) if spread > 0 else 0.0
-        weights = 1 if model.tied else self._groups
+        spreads = 2 * features.rows.var(axis=0)  # the mean of all squared distances, by feature
+        edits = _weight(EDIT_DISTANCE, spreads[: features.edits].sum())
+        summaries = _weight(SUMMARY_DISTANCE, spreads[features.edits :].sum())
+        is_edit = np.arange(self._groups) < int(features.groups[: features.edits].max(initial=-1)) + 1
+        modes = [edits] if model.tied else np.where(is_edit, edits, summaries).tolist()
         tail = [(0.0, 0.7), (math.log(0.05), 1.2)] + [(0.0, 1.0)] * (2 if model.linear else 0)
-        self.mode = np.array([weight] * weights + [mode for mode, _ in tail])
-        self.deviations = np.array([1.0] * weights + [deviation for _, deviation in tail])
+        self.mode = np.array(modes + [mode for mode, _ in tail])
+        self.deviations = np.array([1.0] * len(modes) + [deviation for _, deviation in tail])
         self.low, self.high = self.mode - 5 * self.deviations, self.mode + 5 * self.deviations
 
     def parameters(self, logarithms: np.ndarray) -> Parameters:
@@ -189,6 +191,11 @@ class Prior:
         return np.concatenate(
             [[weights.sum()] if self._model.tied else weights, [signal, noise], linear if self._model.linear else []]
         )
+
+
+def _weight(distance: float, spread: float) -> float:
+    """Logarithm of the weight that gives distances of a mean."""
+    return math.log(distance / spread) if spread > 0 else 0.0
 
 
 def log_density(

@@ -9,7 +9,8 @@
 | m(D)       | `matern52`        | (1 + sqrt(5 D) + 5/3 D) exp(-sqrt(5 D))                                    |
 | s^2        | `signal`          | variance of the Matern part                                                |
 | a_e, a_s   | `linear`          | variances of the linear parts on edits and on summaries, shape (2,)        |
-| k(x, y)    | `covariance`      | s^2 m(D) + a_e <x, y>_edits / F_e + a_s <x, y>_summaries / F_s             |
+| k(x, y)    | `covariance`      | s^2 m(D) + a_e <x, y>_edits / c_e + a_s <x, y>_summaries / c_s             |
+| c_e, c_s   | `lengths`         | mean squared lengths of both parts in the space, shape (2,)                |
 
 D is a squared Euclidean distance, so m is positive definite for all non-negative weights (Schoenberg). The Matern
 function of D itself, the literal reading of "a Matern kernel of the edit distance", is not.
@@ -49,27 +50,29 @@ class Features:
         rows: Shape (n, F).
         groups: Group of each feature, shape (F,).
         edits: How many of the features are edits.
+        lengths: Mean squared lengths of edits and of summaries in the space.
     """
 
     rows: np.ndarray
     groups: np.ndarray
     edits: int
+    lengths: tuple[float, float] = (1.0, 1.0)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, places: slice | np.ndarray) -> "Features":
-        return Features(self.rows[places], self.groups, self.edits)
+        return Features(self.rows[places], self.groups, self.edits, self.lengths)
 
     def with_rows(self, rows: np.ndarray) -> "Features":
         """Other genotypes of the same encoding."""
-        return Features(rows, self.groups, self.edits)
+        return Features(rows, self.groups, self.edits, self.lengths)
 
     @functools.cached_property
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Edits and summaries, each scaled so that a typical squared length does not grow with its features."""
-        edits, summaries = self.rows[:, : self.edits], self.rows[:, self.edits :]
-        return tuple(part / math.sqrt(max(1, part.shape[1])) for part in (edits, summaries))
+        """Edits and summaries, each scaled to a mean squared length of 1 in the space."""
+        halves = self.rows[:, : self.edits], self.rows[:, self.edits :]
+        return tuple(half / math.sqrt(length or 1.0) for half, length in zip(halves, self.lengths, strict=True))
 
 
 def covariance(left: Features, right: Features, parameters: Parameters) -> np.ndarray:

@@ -42,11 +42,13 @@ class Target:
         name: Of its process, in fits and details.
         value: Candidate -> what was observed, on the scale that is modelled.
         maximize: Whether more is better; failures count as worse than most.
+        bounded: Whether it cannot lie far out; else outliers on the bad side, a diverged loss, are put at an edge.
     """
 
     name: str
     value: Callable[[Candidate], float]
     maximize: bool
+    bounded: bool = False
 
 
 def targets(problem: Problem) -> list[Target]:
@@ -54,9 +56,8 @@ def targets(problem: Problem) -> list[Target]:
     found = {}
     for objective in problem.objectives:
         if objective.key not in problem.analytic:
-            found[objective.name] = Target(
-                objective.name, functools.partial(_transformed, objective), objective.maximize
-            )
+            value = functools.partial(_modelled, objective)
+            found[objective.name] = Target(objective.name, value, objective.maximize, bounded=objective.share)
     for constraint in problem.constraints:
         if constraint.key not in problem.analytic:
             name = f"constraint {constraint.key}"
@@ -64,7 +65,7 @@ def targets(problem: Problem) -> list[Target]:
     return list(found.values())
 
 
-SCORE = Target("score", lambda candidate: candidate.score, maximize=True)
+SCORE = Target("score", lambda candidate: candidate.score, maximize=True, bounded=True)
 """The scalarized objectives as one black box, which the paper models."""
 
 
@@ -108,7 +109,7 @@ class Surrogate:
 
     def features(self, codes: np.ndarray, batch: Batch | None = None, costs: dict | None = None) -> Features:
         """Vectors of m genotypes."""
-        return Features(self.encoding(codes, batch, costs), self.encoding.groups, self.encoding.edits)
+        return self.encoding(codes, batch, costs)
 
     def predict(self, features: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Mean and standard deviation of each target at m genotypes, arrays of shape (m,)."""
@@ -143,8 +144,8 @@ class Memory:
         if entry is not None and entry[0] is encoding and entry[1] == fit and _starts(codes, entry[2], extra, entry[3]):
             factor = entry[4]
         else:
-            factor = gp.factorize(_features(encoding, codes[:base]), extra[:base], parameters)
-        rest = _features(encoding, codes[len(factor.features) :])
+            factor = gp.factorize(encoding(codes[:base]), extra[:base], parameters)
+        rest = encoding(codes[len(factor.features) :])
         late = extra[len(factor.features) :]
         for place in range(len(rest)):
             factor = factor.append(rest[place : place + 1], late[place : place + 1])
@@ -220,7 +221,7 @@ def observations(target: Target, candidates: Sequence[Candidate]) -> tuple[np.nd
         return np.zeros(len(values)), failed
     gains = values if target.maximize else -values
     low, median, high = np.quantile(gains[~failed], [0.25, 0.5, 0.75])
-    gains = np.maximum(gains, median - OUTLYING * (high - low)) if high > low else gains
+    gains = np.maximum(gains, median - OUTLYING * (high - low)) if high > low and not target.bounded else gains
     gains[failed] = np.quantile(gains[~failed], FAILED_QUANTILE)
     return (gains if target.maximize else -gains), failed
 
@@ -237,7 +238,7 @@ def _fit(
     mean, deviation = values.mean().item(), values.std().item() or 1.0
     chosen = _looked_at(values if target.maximize else -values)
     standard = (values[chosen] - mean) / deviation
-    features = _features(encoding, codes[chosen])
+    features = encoding(codes[chosen])
     first = None if start is None or len(candidates) <= DENSE // 2 else _read(start, encoding)
     parameters = gp.fit(features, standard, FAILED_NOISE * failed[chosen], model, first)
     return {
@@ -267,17 +268,13 @@ def _read(fit: Mapping[str, Any], encoding: Encoding) -> Parameters:
     return Parameters(weights, fit["signal"], np.array(fit["linear"]), fit["noise"])
 
 
-def _features(encoding: Encoding, codes: np.ndarray) -> Features:
-    return Features(encoding(codes), encoding.groups, encoding.edits)
-
-
 def _starts(codes: np.ndarray, earlier: np.ndarray, extra: np.ndarray, earlier_extra: np.ndarray) -> bool:
     count = len(earlier)
     return np.array_equal(codes[:count], earlier) and np.array_equal(extra[:count], earlier_extra)
 
 
-def _transformed(objective: Any, candidate: Candidate) -> float:
-    return objective.transformed(candidate.metrics[objective.key])
+def _modelled(objective: Any, candidate: Candidate) -> float:
+    return objective.modelled(candidate.metrics[objective.key])
 
 
 def _metric(key: str, candidate: Candidate) -> float:

@@ -96,10 +96,22 @@ class NetworkBatch:
 
     @property
     def summaries(self) -> Mapping[str, np.ndarray]:
-        """Depth [layers] and mean weight width of the quantized layers [bits], each shape (n,)."""
+        """Plain facts that bear on accuracy, each of shape (n,).
+
+        Depth [layers]; mean weight width of the quantized layers [bits]; log2 of the channels that information passes
+        through, those of linear convs: the fewest (one thin layer starves a network) and the geometric mean.
+        """
         quantized = (self.kind != ABSENT) & (self.kind != FLOAT)
         depth = quantized.sum(axis=1)
-        return {"depth": depth, "mean_bits": (self.weight_bits * quantized).sum(axis=1) / np.maximum(depth, 1)}
+        passages = (self.kind == CONV) & (self.fields[9] == ACTIVATIONS.index("linear"))
+        channels = np.log2(np.maximum(self.out_channels, 1))
+        many = channels.max(initial=0.0)
+        return {
+            "depth": depth,
+            "mean_bits": (self.weight_bits * quantized).sum(axis=1) / np.maximum(depth, 1),
+            "narrowest": np.where(passages, channels, many).min(axis=1, initial=many),
+            "mean_channels": (channels * passages).sum(axis=1) / np.maximum(passages.sum(axis=1), 1),
+        }
 
 
 def columns(layers: Sequence[Layer]) -> np.ndarray:
