@@ -157,7 +157,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
         _check_fits(dataset, space, task)
     outputs = dataset.classes if dataset.classes is not None else dataset.train.labels.shape[1]
     source = dataclasses.replace(source, outputs=outputs)
-    space = _with_head(space, source, outputs)
+    space = with_head(space, source, outputs)
     if not isinstance(source.given, str) or source.given not in MEASURED:
         _rehearse(source.head(), space.decode(space.seed), dataset)
     problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
@@ -189,8 +189,12 @@ def _check_fits(dataset: Dataset, space: NetworkSpace, task: str) -> None:
         raise InputError(f"data: its labels are for {labels}, but the head is for {task}; change one of the two")
 
 
-def _with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkSpace:
-    """The space with the head's layers behind its features."""
+def with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkSpace:
+    """The space with the head's layers behind its features.
+
+    Raises:
+        InputError: The head's output does not have the shape of `outputs` classes or targets.
+    """
     head = source.head()
     last = space.decode(space.seed).backbone[-1]
 

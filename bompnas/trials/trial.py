@@ -10,18 +10,20 @@ import functools
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from bompnas.networks import float_model, fold, quantize
-from bompnas.networks.heads import HeadSource
+from bompnas.networks.heads import Head, HeadSource
 from bompnas.space.network import Network
 from bompnas.training import loop
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
+
+Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 PARTS = ("train", "validation", "test")
 CALIBRATION_IMAGES = 128
@@ -34,7 +36,7 @@ class TrialTask:
     Attributes:
         networks: One network for each policy; they share one architecture.
         head: Where the head comes from.
-        data: Directory of the data set's arrays, as `save_arrays` wrote them.
+        data: Directory of the data set's arrays, as `save_arrays` wrote them; None where they are handed over.
         early: Float training.
         qaft: Quantization-aware fine-tuning; no epochs mean post-training quantization.
         seed: Of weights, order and augmentation.
@@ -44,7 +46,7 @@ class TrialTask:
 
     networks: tuple[Network, ...]
     head: HeadSource
-    data: Path
+    data: Path | None
     early: Phase
     qaft: Phase
     seed: int
@@ -83,9 +85,21 @@ class TrialResult:
 
 
 def run_trial(task: TrialTask) -> TrialResult:
-    """Carries out a trial.
+    """Carries out a trial on the task's data; see `train_quantized`."""
+    return train_quantized(task, load_arrays(task.data))
+
+
+def train_quantized(
+    task: TrialTask, arrays: Arrays, build: Callable[[Network, Head], keras.Model] = float_model.build
+) -> TrialResult:
+    """Trains in float, then quantizes, fine-tunes and measures each policy.
 
     Seeds Keras' global generators, from which layers draw their weights.
+
+    Args:
+        task: What to do; its `data` is not read.
+        arrays: Images and labels by part; of the test part only if the task measures it.
+        build: Makes the float model: functional, its layers with weights named as the network's.
 
     Raises:
         DivergedError: The float training's loss is not finite; there is nothing to quantize then.
@@ -94,10 +108,9 @@ def run_trial(task: TrialTask) -> TrialResult:
     gc.collect()
     keras.utils.set_random_seed(task.seed)
     clock = Clock()
-    arrays = load_arrays(task.data)
     with clock("build"):
         head = task.head.head()
-        model = float_model.build(task.networks[0], head)
+        model = build(task.networks[0], head)
         criterion = Criterion.of(head, model)
     with clock("train"):
         losses = loop.train(model, criterion, *arrays["train"], task.early, task.seed)
