@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +132,28 @@ def test_constraints_judge_many_values_at_once():
     values = {"size_kb": np.array([15.0, 16.0, 17.0])}
     assert Constraint("size_kb", 16).satisfied(values).tolist() == [True, True, False]
     assert Constraint("size_kb", 16, at_least=True).satisfied(values).tolist() == [False, True, True]
+
+
+SHARE = Objective("accuracy", "val_accuracy", 0.8, maximize=True, share=True)
+
+
+@given(st.floats(0.01, 0.99))
+def test_shares_are_modelled_as_log_odds_and_come_back(value):
+    modelled = SHARE.modelled(value)
+    assert modelled == pytest.approx(math.log(value / (1 - value)))
+    mean, deviation = SHARE.expected(np.array([modelled]), np.array([0.1]))
+    assert mean == pytest.approx([value])
+    assert deviation == pytest.approx([0.1 * value * (1 - value)])
+    assert SHARE.optimistic_term(np.array([modelled]), np.array([0.0]), 3.0) == pytest.approx([value / 0.8])
+
+
+def test_extreme_shares_stay_finite_and_optimism_never_exceeds_one():
+    assert [SHARE.modelled(value) for value in (0.0, 1.0)] == pytest.approx([math.log(0.005 / 0.995), math.log(199)])
+    assert SHARE.optimistic_term(np.array([5.0]), np.array([10.0]), 8.0) == pytest.approx([1 / 0.8])
+
+
+def test_other_objectives_are_modelled_on_the_scale_of_their_term():
+    assert ACCURACY.modelled(0.3) == 0.3
+    assert SIZE.modelled(1000.0) == pytest.approx(3.0)
+    assert ERROR.optimistic_term(np.array([0.25]), np.array([0.05]), 1.0) == pytest.approx([0.5 / 0.2])
+    assert ERROR.optimistic_term(np.array([0.25]), np.array([0.25]), 4.0) == pytest.approx([100.0])  # kept positive

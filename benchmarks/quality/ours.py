@@ -19,6 +19,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bomp_ehvi": {"acquisition": "ehvi"},
     "bomp_parego": {"acquisition": "parego"},
     "bomp_paper": {"preset": "paper"},
+    "evolution": {"name": "evolution", "population": 20, "sample": 5},
 }
 """Name -> settings of `method:` in an experiment (`name` is `bomp` where not given), and `workers` and `own_start` of
 `quality.study.Method`."""

@@ -13,7 +13,7 @@ import numpy as np
 from bompnas.problem import Problem
 from bompnas.search import feasible
 from bompnas.space import sampling
-from bompnas.space.space import Batch, SearchSpace
+from bompnas.space.space import BITS, Batch, SearchSpace
 
 Acquisition = Callable[[np.ndarray, Batch, Mapping[str, np.ndarray]], np.ndarray]
 """Values of genotypes, larger is better: (codes of shape (m, genes), what they decode to, its costs) -> shape (m,)."""
@@ -27,6 +27,7 @@ GENERATIONS = 8
 OFFSPRING = 120  # in each generation
 CROSSOVER = 0.25  # share of offspring with two parents
 EXCHANGES = 10  # most steps of the greedy climb
+POLICY_EXCHANGES = 40  # the same for a policy alone, in which nothing but the climb moves
 
 
 def maximize(
@@ -64,7 +65,7 @@ def maximize(
         crossed = generator.random(OFFSPRING) < CROSSOVER
         children = np.where(crossed[:, None], sampling.crossover(space, first, second, generator), first)
         pool.add(sampling.mutate(space, children, generator))
-    return _climb(pool, space, tried)
+    return _climb(pool, space, tried, EXCHANGES)
 
 
 def maximize_policy(
@@ -83,7 +84,7 @@ def maximize_policy(
     """
     pool = _Pool(problem, acquisition, taken)
     pool.add(architecture[None])
-    return _climb(pool, problem.space, architecture[None], part="bits")
+    return _climb(pool, problem.space, architecture[None], POLICY_EXCHANGES, part=BITS)
 
 
 class _Pool:
@@ -128,14 +129,16 @@ class _Pool:
         return self._codes[places[0]] if len(places) else None
 
 
-def _climb(pool: _Pool, space: SearchSpace, tried: np.ndarray, part: str | None = None) -> np.ndarray | None:
+def _climb(
+    pool: _Pool, space: SearchSpace, tried: np.ndarray, steps: int, part: str | None = None
+) -> np.ndarray | None:
     """Greedy one-exchange from the pool's best; where nothing is free, from the tried ones until something is."""
     for start in tried:
         if pool.best() is not None:
             break
         pool.add(sampling.neighbours(space, start, part))
     best = pool.best()
-    for _ in range(EXCHANGES):
+    for _ in range(steps):
         if best is None:
             break
         pool.add(sampling.neighbours(space, best, part))
