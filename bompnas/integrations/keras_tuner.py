@@ -35,8 +35,9 @@ class InfeasibleTrialError(keras_tuner.errors.FailedTrialError):
 class TunerMixin:
     """What a tuner itself must do for a search to be reliable; stands before a `keras_tuner.Tuner` among the bases.
 
-    Saves its state at once and atomically, reports an `InfeasibleTrialError` to the oracle (through the metric
-    `infeasible`, which travels between processes), and raises one for a model of more than `max_model_size` parameters.
+    Saves its state at once and atomically, needs TensorBoard only where a callback does, reports an
+    `InfeasibleTrialError` to the oracle (through the metric `infeasible`, which travels between processes), and raises
+    one for a model of more than `max_model_size` parameters.
     """
 
     def on_search_begin(self) -> None:
@@ -57,6 +58,10 @@ class TunerMixin:
         except InfeasibleTrialError:
             self.oracle.update_trial(trial.trial_id, {INFEASIBLE: 1.0})
             raise
+
+    def _configure_tensorboard_dir(self, callbacks: list, trial: Trial, execution: int = 0) -> None:
+        if any(isinstance(callback, keras.callbacks.TensorBoard) for callback in callbacks):
+            super()._configure_tensorboard_dir(callbacks, trial, execution)
 
     def _build_hypermodel(self, hp: keras_tuner.HyperParameters) -> Any:
         model = super()._build_hypermodel(hp)

@@ -51,7 +51,7 @@ class HyperParameterSpace:
     """
 
     def __init__(self, hyperparameters: keras_tuner.HyperParameters | Sequence[HyperParameter]):
-        entries = _parents_first(getattr(hyperparameters, "space", hyperparameters))
+        entries = parents_first(getattr(hyperparameters, "space", hyperparameters))
         scopes = [condition for entry in entries for condition in entry.conditions]
         variants: dict[str, list[_Variant]] = {}
         genes, parameters = [], []
@@ -110,7 +110,7 @@ class ScopedHyperParameters(keras_tuner.HyperParameters):
 def complete(hyperparameters: keras_tuner.HyperParameters) -> None:
     """Removes the values of inactive hyperparameters and gives missing active ones their default, in place."""
     values: dict[str, Value] = {}
-    for entry in _parents_first(hyperparameters.space):
+    for entry in parents_first(hyperparameters.space):
         if entry.name not in values and all(condition.is_active(values) for condition in entry.conditions):
             values[entry.name] = hyperparameters.values.get(entry.name, entry.default)
     hyperparameters.values = values
@@ -160,7 +160,7 @@ class _Variant:
         return all(gene in conditions and conditions[gene] <= allowed for gene, allowed in self.conditions.items())
 
 
-def _parents_first(entries: Iterable[HyperParameter]) -> list[HyperParameter]:
+def parents_first(entries: Iterable[HyperParameter]) -> list[HyperParameter]:
     """The entries in their order, but none before one that its scopes name: they travel sorted by type."""
     waiting, ordered = list(entries), []
     while waiting:

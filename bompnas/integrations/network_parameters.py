@@ -6,6 +6,7 @@ import keras_tuner
 from keras_tuner.engine.hyperparameters import Choice
 from keras_tuner.src.engine.conditions import Parent
 
+from bompnas.integrations.keras_tuner_space import parents_first
 from bompnas.space.space import Gene, SearchSpace, Value
 
 
@@ -28,7 +29,7 @@ class NetworkParameters:
     def hyperparameters(self) -> keras_tuner.HyperParameters:
         """A choice for each gene."""
         found = keras_tuner.HyperParameters()
-        found.merge([self._choice(gene) for gene in self.space.genes])
+        found.merge(parents_first(map(self._choice, self.space.genes)))
         return found
 
     def values(self, genotype: Mapping[str, Value]) -> dict[str, Value]:

@@ -292,16 +292,19 @@ class TestObjectives:
         best = oracle.get_best_trials()[0]
         assert best.hyperparameters.get("a") == min(t.hyperparameters.get("a") for t in oracle.trials.values())
 
-    def test_ehvi_wants_one_measured_objective_and_costs(self, mixed, new_oracle, finish):
+    def test_ehvi_spreads_over_the_front(self, mixed, new_oracle, finish):
         objectives = ["val_accuracy", keras_tuner.Objective("a", "min")]
         with pytest.raises(InputError, match="ehvi found 2 measured objectives and 0 that are costs"):
             new_oracle(mixed, objective=objectives, acquisition="ehvi")
-        oracle = new_oracle(mixed, objective=objectives, acquisition="ehvi", costs={"a": lambda values: values["a"]})
-        for _ in range(12):
-            trial = oracle.create_trial("tuner0")
-            finish(oracle, trial, val_accuracy=(trial.hyperparameters.get("a") / 10) ** 0.5)
-        # The front is one trial of every a; a search of the sum alone would stay at a = 0 and 1.
-        assert len({trial.hyperparameters.get("a") for trial in oracle.get_pareto_trials()}) >= 6
+        found = {}
+        for acquisition in ("ucb", "ehvi"):
+            settings = {"objective": objectives, "seed": 0, "costs": {"a": lambda values: values["a"]}}
+            oracle = new_oracle(mixed, acquisition, acquisition=acquisition, **settings)
+            for _ in range(14):
+                trial = oracle.create_trial("tuner0")
+                finish(oracle, trial, val_accuracy=(trial.hyperparameters.get("a") / 10) ** 0.5)
+            found[acquisition] = {trial.hyperparameters.get("a") for trial in oracle.get_pareto_trials()}
+        assert len(found["ehvi"]) > len(found["ucb"])  # every a is on the front, the sum is best at 0
 
     def test_minimized_cost_of_a_keras_tuner_objective(self, mixed, new_oracle, run):
         oracle = new_oracle(
