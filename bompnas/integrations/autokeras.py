@@ -238,9 +238,15 @@ class BompAutoTuner(TunerMixin, AutoTuner):
         task = self._networks.source.head().task
         parts = {"train": train, "validation": validation}
         self._data = {part: (x, _labels(y, task)) for part, (x, y) in parts.items()}
+        range = self._networks.block.range
         if self._networks.block.inputs == self.hypermodel.inputs:
             for x, _ in self._data.values():
-                _check_pixels(x, self._networks.block.range)
+                _check_pixels(x, range)
+        if self.training.augmentation != "none" and (train[0].ndim != 4 or range is None or range[0] != 0):
+            raise InputError(
+                f"BompAutoTuner: training.augmentation {self.training.augmentation!r} shifts zeros in; it needs images "
+                f"of shape (n, height, width, channels) and range=(0, ...), found {train[0].shape} and range={range}"
+            )
         outputs = train[1].shape[-1] if task != CLASSIFICATION else 1 + max(y.max() for _, y in self._data.values())
         self._networks.bind(int(outputs))
 

@@ -257,3 +257,18 @@ class TestRefusals:
         several = np.eye(10)[labels] + np.eye(10)[9 - labels]
         with pytest.raises(InputError, match="several labels for an image"):
             fit(auto_model(space, tmp_path, autokeras.ClassificationHead(multi_label=True)), images, several)
+
+    @pytest.mark.parametrize(("range", "channels"), [((0, 16), ()), (None, (1,)), ((-1, 16), (1,))])
+    def test_augmentation_of_what_has_no_black_zeros(self, space, digits, tmp_path, range, channels):
+        images, labels = digits
+        model = auto_model(space, tmp_path, range=range, training={"augmentation": "shift"})
+        with pytest.raises(InputError, match=r"training.augmentation 'shift' shifts zeros in"):
+            fit(model, images.reshape(-1, 8, 8, *channels), labels)
+
+
+def test_images_without_channels_and_labels_as_text(space, digits, tmp_path):
+    images, labels = digits[0][..., 0], np.array(list("abcdefghij"))[digits[1]]
+    model = auto_model(space, tmp_path, max_trials=1)
+    fit(model, images, labels)
+    found = model.predict(images[HELD], verbose=0).ravel()
+    assert np.mean(found == labels[HELD]) == model.tuner.final_metrics["val_accuracy"]
