@@ -222,7 +222,7 @@ class BompOracle(ReliableOracle):
         if not self._costs:
             return {}
         rows = [translation.values(genotype) for genotype in translation.space.genotypes(batch.codes)]
-        return {name: np.array([float(cost(row)) for row in rows]) for name, cost in self._costs.items()}
+        return {name: np.array([_cost(name, cost, row) for row in rows]) for name, cost in self._costs.items()}
 
     def _without_choice(self, translation: Any) -> dict[str, Any]:
         """The next values where nothing can be chosen, or not yet: the first trial may tell what can be."""
@@ -299,6 +299,16 @@ def _settings(initial: int | None, acquisition: str, beta: Any, preset: str) -> 
         name = str(first["loc"][0]) if first["loc"] else "preset"
         name = "num_initial_points" if name == "initial" else name
         raise InputError(f"BompOracle: {name}: {first['msg']}; found {given.get(name, initial)!r}") from None
+
+
+def _cost(name: str, cost: Cost, values: Mapping[str, Value]) -> float:
+    try:
+        return float(cost(values))
+    except Exception as error:
+        raise InputError(
+            f"costs: {name} failed with {type(error).__name__}: {error} for the values {dict(values)}, expected a "
+            "number; only active hyperparameters that are known so far have values"
+        ) from error
 
 
 def _exhausted() -> dict[str, Any]:

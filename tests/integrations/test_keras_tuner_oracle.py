@@ -349,6 +349,11 @@ class TestConstraints:
         with pytest.raises(InputError, match=r"size 1 where 0\.5 is allowed"):
             oracle.create_trial("tuner0")
 
+    def test_a_cost_that_fails_is_told_with_its_values(self, table, new_oracle):
+        oracle = new_oracle(table, costs={"size": lambda values: values["units"]}, constraints={"size": 3})
+        with pytest.raises(InputError, match=r"costs: size failed with KeyError: 'units' for the values .*'a': "):
+            oracle.create_trial("tuner0")
+
     def test_measured_ones_rank_and_are_learned(self, mixed, new_oracle, finish):
         oracle = new_oracle(mixed, constraints=[Constraint("latency", 3.0)])
         for _ in range(20):

@@ -126,7 +126,9 @@ class TestCrashes:
 
         resumed = new_oracle(mixed)
         resumed.reload()
-        run(resumed, 8 - len(resumed.end_order))
+        ended = 6 if number == 5 or (number == 4 and not before) else 5
+        assert len(resumed.end_order) == ended  # what was saved as completed is not run again
+        run(resumed, 8 - ended)
         assert values_of(resumed) == expected
         assert resumed.end_order == [f"{number:03d}" for number in range(8)]
         assert [trial.score for trial in resumed.trials.values()] == [evaluate(values) for values in expected]
