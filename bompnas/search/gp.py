@@ -18,6 +18,7 @@ changes no mean.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -59,10 +60,15 @@ class Factor:
     features: Features
     lower: np.ndarray
 
+    @functools.cached_property
+    def _placed(self) -> kernel.Placed:
+        return kernel.place(self.features, self.parameters)
+
     def append(self, features: Features, extra: np.ndarray) -> "Factor":
         """Further observed genotypes, m of them with extra noise of shape (m,): O(n^2) for a few."""
         cross = self.whitened_covariance(features)
-        schur = kernel.covariance(features, features, self.parameters) - cross.T @ cross
+        placed = kernel.place(features, self.parameters)
+        schur = kernel.covariance(placed, placed) - cross.T @ cross
         corner = cholesky(schur + np.diag(self.parameters.noise + extra))
         n, m = len(self.features), len(features)
         lower = np.zeros((n + m, n + m))
@@ -76,7 +82,7 @@ class Factor:
 
     def whitened_covariance(self, features: Features) -> np.ndarray:
         """V, shape (n, m)."""
-        cross = kernel.covariance(self.features, features, self.parameters)
+        cross = kernel.covariance(self._placed, kernel.place(features, self.parameters))
         return linalg.solve_triangular(self.lower, cross, lower=True, check_finite=False, overwrite_b=True)
 
 
@@ -109,7 +115,8 @@ class Posterior:
 
 def factorize(features: Features, extra: np.ndarray, parameters: Parameters) -> Factor:
     """The factor of n observed genotypes with extra noise of shape (n,)."""
-    total = kernel.covariance(features, features, parameters) + np.diag(parameters.noise + extra)
+    placed = kernel.place(features, parameters)
+    total = kernel.covariance(placed, placed) + np.diag(parameters.noise + extra)
     return Factor(parameters, features, cholesky(total))
 
 
@@ -161,6 +168,7 @@ class Prior:
 
     def __init__(self, features: Features, model: Model):
         self._model = model
+        self.linear = model.linear
         self._groups = int(features.groups.max(initial=-1)) + 1
         spreads = 2 * features.rows.var(axis=0)  # the mean of all squared distances, by feature
         edits = _weight(EDIT_DISTANCE, spreads[: features.edits].sum())
@@ -218,12 +226,13 @@ def log_density(
     """
     parameters = prior.parameters(logarithms)
     root = np.sqrt(parameters.weights)[features.groups]
-    squared = kernel.squared_distances(features.rows * root, features.rows * root)
+    weighted = features.rows * root
+    squared = kernel.squared_distances(weighted, weighted)
     correlation = kernel.matern52(squared)
-    linear = [part @ part.T for part in features.parts]
-    total = parameters.signal * correlation + sum(a * k for a, k in zip(parameters.linear, linear, strict=True))
+    grams = features.grams if prior.linear else ()
+    total = parameters.signal * correlation + sum(a * k for a, k in zip(parameters.linear, grams, strict=False))
     factor = cholesky(total + np.diag(parameters.noise + extra))
-    inverse = linalg.cho_solve((factor, True), np.eye(len(targets)), check_finite=False)
+    inverse = _inverse(factor)
     dual = inverse @ targets
     value = -0.5 * targets @ dual - np.log(factor.diagonal()).sum() - 0.5 * len(targets) * math.log(2 * math.pi)
     sensitivity = 0.5 * (np.outer(dual, dual) - inverse)  # d value / d covariance
@@ -235,10 +244,16 @@ def log_density(
         by_weight,
         (sensitivity * correlation).sum() * parameters.signal,
         sensitivity.trace() * parameters.noise,
-        np.array([(sensitivity * k).sum() * a for a, k in zip(parameters.linear, linear, strict=True)]),
+        np.array([np.vdot(sensitivity, k) * a for a, k in zip(parameters.linear, grams, strict=False)]),
     )
     standard = (logarithms - prior.mode) / prior.deviations
     return value - 0.5 * standard @ standard, gradient - standard / prior.deviations
+
+
+def _inverse(factor: np.ndarray) -> np.ndarray:
+    """The inverse of a matrix from its lower Cholesky factor."""
+    half, _ = linalg.lapack.dpotri(factor, lower=True)
+    return np.tril(half) + np.tril(half, -1).T
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray:

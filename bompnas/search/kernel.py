@@ -64,6 +64,12 @@ class Features:
     def __getitem__(self, places: slice | np.ndarray) -> "Features":
         return Features(self.rows[places], self.groups, self.edits, self.lengths)
 
+    @functools.cached_property
+    def grams(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inner products of all pairs by edits and by summaries, scaled as `parts`; two of shape (n, n)."""
+        edits, summaries = self.parts
+        return edits @ edits.T, summaries @ summaries.T
+
     def with_rows(self, rows: np.ndarray) -> "Features":
         """Other genotypes of the same encoding."""
         return Features(rows, self.groups, self.edits, self.lengths)
@@ -75,15 +81,39 @@ class Features:
         return tuple(half / math.sqrt(length or 1.0) for half, length in zip(halves, self.lengths, strict=True))
 
 
-def covariance(left: Features, right: Features, parameters: Parameters) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Placed:
+    """Vectors of n genotypes in whose coordinates a covariance is plain algebra.
+
+    Attributes:
+        signal: Variance of the Matern part.
+        edits: Their squared distances are D, shape (n, F).
+        norms: Squared lengths of `edits`, shape (n,).
+        linear: Their inner products are the linear part, shape (n, F); None where there is none.
+    """
+
+    signal: float
+    edits: np.ndarray
+    norms: np.ndarray
+    linear: np.ndarray | None
+
+
+def place(features: Features, parameters: Parameters) -> Placed:
+    """Vectors under the parameters of a covariance."""
+    weighted = features.rows * np.sqrt(parameters.weights)[features.groups]
+    linear = None
+    if parameters.linear.any():
+        roots = np.sqrt(parameters.linear).tolist()
+        linear = np.concatenate([root * part for root, part in zip(roots, features.parts, strict=True)], axis=1)
+    return Placed(parameters.signal, weighted, np.einsum("nf,nf->n", weighted, weighted), linear)
+
+
+def covariance(left: Placed, right: Placed) -> np.ndarray:
     """Covariance of the latent function at all pairs, n and m genotypes to shape (n, m)."""
-    root = np.sqrt(parameters.weights)[left.groups]
-    squared = squared_distances(left.rows * root, right.rows * root)
-    total = matern52(squared)
-    total *= parameters.signal
-    for variance, here, there in zip(parameters.linear.tolist(), left.parts, right.parts, strict=True):
-        if variance:
-            total += variance * (here @ there.T)
+    total = matern52(_squared(left.edits, left.norms, right.edits, right.norms))
+    total *= left.signal
+    if left.linear is not None:
+        total += left.linear @ right.linear.T
     return total
 
 
@@ -95,10 +125,14 @@ def variance(features: Features, parameters: Parameters) -> np.ndarray:
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs, shapes (n, F) and (m, F) to (n, m), as one matrix product."""
+    return _squared(left, np.einsum("nf,nf->n", left, left), right, np.einsum("nf,nf->n", right, right))
+
+
+def _squared(left: np.ndarray, left_norms: np.ndarray, right: np.ndarray, right_norms: np.ndarray) -> np.ndarray:
     squared = left @ right.T
     squared *= -2
-    squared += (left**2).sum(axis=1)[:, None]
-    squared += (right**2).sum(axis=1)
+    squared += left_norms[:, None]
+    squared += right_norms
     return np.maximum(squared, 0, out=squared)
 
 

@@ -112,7 +112,8 @@ class _Pool:
         keep = keep[self._problem.feasible(costs, len(batch))[keep]]
         if not len(keep):
             return
-        values = self._acquisition(codes, batch, costs)[keep]
+        new_costs = {name: values[keep] for name, values in costs.items()}
+        values = self._acquisition(codes[keep], batch[keep], new_costs)
         free = [batch.keys[place] not in self._taken for place in keep]
         codes = np.concatenate([self._codes, codes[keep]])
         values, free = np.concatenate([self._values, values]), np.concatenate([self._free, free])

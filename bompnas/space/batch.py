@@ -54,6 +54,9 @@ class NetworkBatch:
     def __len__(self) -> int:
         return self.fields.shape[1]
 
+    def __getitem__(self, places: np.ndarray) -> "NetworkBatch":
+        return NetworkBatch(self.fields[:, places])
+
     @property
     def kind(self) -> np.ndarray:
         """Places in `KINDS`, shape (n, L)."""
@@ -90,7 +93,8 @@ class NetworkBatch:
         """Equal for equal networks, whichever columns their layers stand in; comparable within one space."""
         present = self.kind != ABSENT
         first = np.argsort(~present, axis=1, kind="stable")
-        rows = np.take_along_axis(self.fields, first[None], axis=2).astype(np.int32).transpose(1, 2, 0)
+        small = self.fields.astype(np.int32)
+        rows = small.transpose(1, 2, 0)[np.arange(len(self))[:, None], first]
         counts = present.sum(axis=1).tolist()
         return [row[:count].tobytes() for row, count in zip(np.ascontiguousarray(rows), counts, strict=True)]
 

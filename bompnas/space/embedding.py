@@ -67,11 +67,13 @@ class Embedding:
         self._owners = np.array(owners, dtype=np.intp)
         self.groups = np.array(groups, dtype=np.intp)
         self._genes = np.array([-1 if site.gene is None else site.gene for site in sites], dtype=np.intp)
-        self._rules = list(dict.fromkeys(rule for site in sites for rule in site.presence))
-        place = {rule: number for number, rule in enumerate(self._rules)}
-        self._ruled = [
-            (number, [place[rule] for rule in site.presence]) for number, site in enumerate(sites) if site.presence
-        ]
+        rules = dict.fromkeys(rule for site in sites for rule in site.presence)
+        self._rules = [(column, np.array(sorted(allowed), dtype=np.intp)) for column, allowed in rules]
+        place = {rule: number for number, rule in enumerate(rules)}
+        most = max((len(site.presence) for site in sites), default=0)
+        always = len(self._rules)
+        ruled = [[place[rule] for rule in site.presence] for site in sites]
+        self._site_rules = np.array([row + [always] * (most - len(row)) for row in ruled], dtype=np.intp)
 
     def features(self, codes: np.ndarray) -> np.ndarray:
         """The vectors phi of genotypes.
@@ -84,10 +86,11 @@ class Embedding:
         """
         padded = np.concatenate([codes + 1, np.ones((len(codes), 1), dtype=np.intp)], axis=1)
         at_sites = padded[:, self._genes]  # -1, no gene, is the column of ones
-        held = [np.isin(codes[:, column], list(allowed)) for column, allowed in self._rules]
-        for site, rules in self._ruled:
-            for rule in rules:
-                at_sites[:, site] *= held[rule]
+        held = np.ones((len(codes), len(self._rules) + 1), dtype=bool)
+        for number, (column, allowed) in enumerate(self._rules):
+            held[:, number] = np.isin(codes[:, column], allowed, kind="table")
+        for rules in self._site_rules.T:
+            at_sites = at_sites * held[:, rules]
         return self._table[at_sites[:, self._owners] + self._offsets]
 
 

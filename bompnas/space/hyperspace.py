@@ -47,6 +47,9 @@ class Points:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def __getitem__(self, places: np.ndarray) -> "Points":
+        return Points(self.space, self.codes[places])
+
     @functools.cached_property
     def keys(self) -> list[bytes]:
         """Equal for equal points."""

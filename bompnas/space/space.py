@@ -50,6 +50,10 @@ class Batch(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __getitem__(self, places: np.ndarray) -> "Batch":
+        """Some of the rows."""
+        ...
+
     @property
     def summaries(self) -> Mapping[str, np.ndarray]:
         """What is plain to see of each row and may explain a metric, name -> shape (n,)."""

@@ -12,6 +12,10 @@ from bompnas.space.sampling import mutate, uniform
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+def covariance(left, right, parameters):
+    return kernel.covariance(kernel.place(left, parameters), kernel.place(right, parameters))
+
+
 def test_matern52_is_scikit_learns():
     left, right = np.random.default_rng(0).normal(size=(2, 20, 7))
     ours = kernel.matern52(kernel.squared_distances(left, right) / 1.7**2)
@@ -54,7 +58,7 @@ def random_parameters(generator, groups=5):
 def test_covariance_by_its_definition():
     generator = np.random.default_rng(3)
     left, right, parameters = random_features(generator, 4), random_features(generator, 3), random_parameters(generator)
-    found = kernel.covariance(left, right, parameters)
+    found = covariance(left, right, parameters)
     assert found.shape == (4, 3)
     for i, x in enumerate(left.rows):
         for j, y in enumerate(right.rows):
@@ -76,7 +80,7 @@ def test_parts_are_the_edits_and_the_summaries_each_on_a_scale_of_its_own():
 def test_variance_is_the_diagonal_of_the_covariance():
     generator = np.random.default_rng(4)
     features, parameters = random_features(generator), random_parameters(generator)
-    diagonal = kernel.covariance(features, features, parameters).diagonal()
+    diagonal = covariance(features, features, parameters).diagonal()
     np.testing.assert_allclose(kernel.variance(features, parameters), diagonal, rtol=1e-9)
 
 
@@ -87,14 +91,14 @@ def test_without_linear_parts_and_without_summaries():
     parameters = Parameters(np.array([1.0, 2.0]), 0.7, np.zeros(2), 0.1)
     root = np.sqrt([1.0, 2.0, 2.0])
     expected = 0.7 * kernel.matern52(kernel.squared_distances(rows * root, rows * root))
-    np.testing.assert_allclose(kernel.covariance(features, features, parameters), expected, rtol=1e-12)
+    np.testing.assert_allclose(covariance(features, features, parameters), expected, rtol=1e-12)
     np.testing.assert_array_equal(kernel.variance(features, parameters), np.full(6, 0.7))
 
 
 def test_weights_scale_the_squared_differences_of_their_group():
     features = Features(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), np.array([0, 1, 0]), edits=3)
     parameters = Parameters(np.array([10.0, 0.5]), 1.0, np.zeros(2), 0.1)
-    found = kernel.covariance(features[:1], features[1:], parameters).item()
+    found = covariance(features[:1], features[1:], parameters).item()
     assert found == pytest.approx(kernel.matern52(np.array(10 * 1 + 0.5 * 4 + 10 * 9)).item(), rel=1e-12)
 
 
@@ -105,7 +109,7 @@ def test_a_covariance_of_random_weights_is_positive_semi_definite(seed, scale):
     rows = generator.integers(0, 2, size=(40, 25)).astype(float)
     features = Features(rows, generator.integers(0, 6, size=25), edits=20)
     weights = scale * generator.exponential(size=6) * (generator.random(6) < 0.8)
-    matrix = kernel.covariance(features, features, Parameters(weights, 1.0, generator.exponential(size=2), 0.0))
+    matrix = covariance(features, features, Parameters(weights, 1.0, generator.exponential(size=2), 0.0))
     assert np.linalg.eigvalsh(matrix).min() >= -1e-9
 
 
@@ -118,7 +122,7 @@ def test_the_kernel_of_random_spaces_is_that_of_edit_distances(random_space, spa
     embedding = space.embedding
     weights = scale * generator.exponential(size=len(embedding.group_names))
     features = Features(embedding.features(codes), embedding.groups, len(embedding.groups))
-    matrix = kernel.covariance(features, features, Parameters(weights, 1.0, np.zeros(2), 0.0))
+    matrix = covariance(features, features, Parameters(weights, 1.0, np.zeros(2), 0.0))
     assert np.linalg.eigvalsh(matrix).min() >= -1e-9
     named = dict(zip(embedding.group_names, weights.tolist(), strict=True))
     networks = [space.decode(genotype) for genotype in space.genotypes(codes)]
