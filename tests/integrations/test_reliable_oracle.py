@@ -41,9 +41,9 @@ def killed_at_write(monkeypatch):
 class TestResume:
     def test_a_reloaded_oracle_proposes_what_the_undisturbed_one_does(self, mixed, new_oracle, run):
         undisturbed = new_oracle(mixed, "undisturbed")
-        expected = run(undisturbed, 14)
+        expected = run(undisturbed, 19)
         found = []
-        for count in (1, 4, 2, 7):  # also within the initial design and between two fits
+        for count in (1, 4, 2, 10, 2):  # also within the initial design, and where fits start from earlier ones
             oracle = new_oracle(mixed, "stopped")
             if found:
                 oracle.reload()
@@ -51,6 +51,32 @@ class TestResume:
         assert found == expected
         stored = [json.loads(json.dumps(one._proposals)) for one in (undisturbed, oracle)]
         assert stored[0] == stored[1]
+
+    def test_stored_fits_are_handed_on_unless_the_objective_changed(self, mixed, new_oracle, run):
+        class Watched:
+            def __init__(self, proposer):
+                self.proposer, self.preset = proposer, proposer.preset
+
+            def propose(self, *arguments):
+                self.fits = arguments[-1]
+                return self.proposer.propose(*arguments)
+
+        def watched(**settings):
+            oracle = new_oracle(mixed, **settings)
+            oracle._proposer = Watched(oracle._proposer)
+            return oracle
+
+        oracle = watched()
+        run(oracle, 9)
+        assert [fit["length"] for fit in oracle._proposer.fits] == [4, 5, 6, 7]
+        resumed = watched()
+        resumed.reload()
+        run(resumed, 1)
+        assert resumed._proposer.fits == [told["fit"] for told in oracle._proposals.values() if told["fit"]]
+        changed = watched(objective=keras_tuner.Objective("score", "min"))
+        changed.reload()
+        run(changed, 1)
+        assert changed._proposer.fits == []
 
     def test_interrupted_trials_are_run_again_first(self, mixed, new_oracle, run, finish):
         oracle = new_oracle(mixed)
