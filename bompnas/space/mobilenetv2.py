@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from bompnas.errors import InputError
-from bompnas.space import batch
 from bompnas.space.batch import NetworkBatch
 from bompnas.space.distance import INSERT, Stage
 from bompnas.space.embedding import Site
+from bompnas.space.mobilenetv2_batch import columns, strided
 from bompnas.space.network import HEAD, Layer, Network
 from bompnas.space.reading import Section
 from bompnas.space.space import ARCHITECTURE, BITS, Choices, Gene, NetworkSpace
@@ -90,11 +90,11 @@ class MobileNetV2Space(NetworkSpace):
         """Stem, blocks, last conv and head with the grids of what may differ in them."""
         bits = self.bits.values
         stages = [Stage("stem", 1, 1, {"bits": bits})]
-        for group, block in self._groups():
+        for group, block in self.groups():
             repetitions, expansion = block.repetitions.values, block.expansion.values
             grids = {
                 "kernel": block.kernel.values,
-                "channels": tuple(self._channels(block, width) for width in block.width.values),
+                "channels": tuple(self.channels(block, width) for width in block.width.values),
                 "expansion": expansion,
                 "depthwise_bits": bits,
                 "project_bits": bits,
@@ -113,7 +113,7 @@ class MobileNetV2Space(NetworkSpace):
 
     def batch(self, codes: np.ndarray) -> NetworkBatch:
         """The networks of codes, shape (n, genes), exactly those that `decode` returns one by one."""
-        return _columns(self, codes)
+        return columns(self, codes)
 
     def values(self, codes: np.ndarray, name: str) -> np.ndarray:
         """What a parameter, searched or constant, is in each genotype, shape (n,)."""
@@ -149,14 +149,14 @@ class MobileNetV2Space(NetworkSpace):
     def _attribute(self, stage: str, attribute: str, value: float) -> float:
         if attribute != "channels":
             return value
-        return self._channels(dict(self._groups())[stage], value)
+        return self.channels(dict(self.groups())[stage], value)
 
     @functools.cached_property
     def _parameters(self) -> tuple[Gene, ...]:
         """All genes, those with a single choice included."""
         architecture = []
         bits = [_gene("stem.bits", self.bits, BITS)]
-        for group, block in self._groups():
+        for group, block in self.groups():
             present = expanded = ()
             if 0 in block.repetitions.values:
                 present = expanded = ((f"{group}.repetitions", frozenset(block.repetitions.values) - {0}),)
@@ -189,17 +189,19 @@ class MobileNetV2Space(NetworkSpace):
     def _constants(self) -> dict[str, int | float]:
         return {gene.name: gene.default for gene in self._parameters if len(gene.values) == 1}
 
-    def _groups(self) -> list[tuple[str, Block]]:
+    def groups(self) -> list[tuple[str, Block]]:
+        """The blocks with the names of their layers' groups."""
         return [(f"block{number}", block) for number, block in enumerate(self.blocks, start=1)]
 
-    def _channels(self, block: Block, width: float) -> int:
+    def channels(self, block: Block, width: float) -> int:
+        """Output channels of a block at a width."""
         return max(1, round(width * block.channels / self.divisor)) * self.divisor
 
     def _build(self, genes: Mapping[str, int | float]) -> Network:
         values = {**self._constants, **genes}
         layers = [self._stem(values["stem.bits"])]
         stride = 1
-        for group, block in self._groups():
+        for group, block in self.groups():
             stride *= block.stride  # an absent block leaves its stride to the next one
             expansion = values[f"{group}.expansion"]
             for repetition in range(1, values[f"{group}.repetitions"] + 1):
@@ -210,7 +212,7 @@ class MobileNetV2Space(NetworkSpace):
                     in_channels=layers[-1].out_channels,
                     size=layers[-1].output_size,
                     kernel=values[f"{group}.kernel"],
-                    channels=self._channels(block, values[f"{group}.width"]),
+                    channels=self.channels(block, values[f"{group}.width"]),
                     expansion=expansion,
                     stride=stride,
                     expand_bits=values[f"{group}.expand_bits"] if expansion > 1 else 0,
@@ -235,7 +237,7 @@ class MobileNetV2Space(NetworkSpace):
             in_channels=self.input_channels,
             out_channels=self.stem.filters,
             input_size=self.input_size,
-            output_size=_strided(self.input_size, self.stem.stride),
+            output_size=strided(self.input_size, self.stem.stride),
             weight_bits=weight_bits,
             activation_bits=self.activation_bits,
             activation="relu6",
@@ -251,7 +253,7 @@ class MobileNetV2Space(NetworkSpace):
             in_channels=entry.out_channels,
             out_channels=filters,
             input_size=entry.output_size,
-            output_size=_strided(entry.output_size, stride),
+            output_size=strided(entry.output_size, stride),
             weight_bits=weight_bits,
             activation_bits=self.activation_bits,
             activation="relu6",
@@ -272,10 +274,6 @@ def _gene_name(stage: str, attribute: str) -> str:
     return f"{stage}.{'width' if attribute == 'channels' else attribute}"
 
 
-def _strided(size, stride):
-    return -(-size // stride)  # SAME padding
-
-
 @functools.lru_cache(maxsize=16384)  # candidates of a search share most of their bottlenecks
 def _bottleneck(
     group: str,
@@ -293,7 +291,7 @@ def _bottleneck(
     activation_bits: int,
 ) -> tuple[Layer, ...]:
     place = {"activation_bits": activation_bits, "group": group, "repetition": repetition}
-    expanded, output_size = in_channels * expansion, _strided(size, stride)
+    expanded, output_size = in_channels * expansion, strided(size, stride)
     expand = Layer(
         name=f"{group}_{repetition}_expand",
         kind="conv",
@@ -335,89 +333,6 @@ def _bottleneck(
         **place,
     )
     return (expand, depthwise, project) if expansion > 1 else (depthwise, project)
-
-
-def _columns(space: MobileNetV2Space, codes: np.ndarray) -> NetworkBatch:
-    """`MobileNetV2Space._build` for many genotypes at once."""
-    head = _head_columns(space)
-    slots = [max(block.repetitions.values) for block in space.blocks]
-    fields = np.zeros((len(batch.FIELDS), len(codes), 1 + 3 * sum(slots) + 1 + head.shape[2]), dtype=np.int64)
-
-    def fill(start: int, stop: int, step: int, **values: np.ndarray | int) -> None:
-        for field, value in values.items():
-            fields[batch.FIELDS.index(field), :, start:stop:step] = value
-
-    stem, channels = space.stem, np.full(len(codes), space.stem.filters)
-    size = np.full(len(codes), _strided(space.input_size, stem.stride))
-    fill(
-        0, 1, 1, kind=batch.CONV, kernel=stem.kernel, stride=stem.stride, in_channels=space.input_channels,
-        out_channels=stem.filters, input_size=space.input_size, output_size=size[:, None],
-        weight_bits=space.values(codes, "stem.bits")[:, None], activation=1,
-    )  # fmt: skip
-    stride, start = np.ones(len(codes), dtype=np.int64), 1
-    for (group, block), most in zip(space._groups(), slots, strict=True):
-        value = {name: space.values(codes, f"{group}.{name}")[:, None] for name in _BLOCK_GENES}
-        widths = sorted(block.width.values)
-        table = np.array([space._channels(block, width) for width in widths])
-        out = table[np.searchsorted(widths, value["width"])]
-        first = np.arange(most) == 0
-        stride = stride * block.stride
-        strides = np.where(first, stride[:, None], 1)
-        inputs = np.where(first, channels[:, None], out)
-        reduced = _strided(size, stride)
-        sizes = np.where(first, size[:, None], reduced[:, None])
-        present = np.arange(most) < value["repetitions"]
-        expanded = present & (value["expansion"] > 1)
-        inner = inputs * value["expansion"]
-        # The layer before the slot, by its place: what a residual adds.
-        before = (fields[0, :, :start] != batch.ABSENT).sum(axis=1)[:, None] + np.arange(most) * (2 + expanded)
-        residual = np.where((strides == 1) & (inputs == out), before, 0)
-        stop = start + 3 * most
-        fill(
-            start, stop, 3, kind=np.where(expanded, batch.CONV, 0), kernel=1, stride=1, in_channels=inputs,
-            out_channels=inner, input_size=sizes, output_size=sizes, weight_bits=value["expand_bits"], activation=1,
-        )  # fmt: skip
-        fill(
-            start + 1, stop, 3, kind=np.where(present, batch.DEPTHWISE, 0), kernel=value["kernel"], stride=strides,
-            in_channels=inner, out_channels=inner, input_size=sizes, output_size=reduced[:, None],
-            weight_bits=value["depthwise_bits"], activation=1,
-        )  # fmt: skip
-        fill(
-            start + 2, stop, 3, kind=np.where(present, batch.CONV, 0), kernel=1, stride=1, in_channels=inner,
-            out_channels=out, input_size=reduced[:, None], output_size=reduced[:, None],
-            weight_bits=value["project_bits"], residual=residual,
-        )  # fmt: skip
-        there = value["repetitions"][:, 0] > 0
-        channels = np.where(there, out[:, 0], channels)
-        size = np.where(there, reduced, size)
-        stride = np.where(there, 1, stride)  # an absent block leaves its stride to the next one
-        start = stop
-    filters = space.values(codes, "last_conv.filters")
-    fill(
-        start, start + 1, 1, kind=batch.CONV, kernel=1, stride=stride[:, None], in_channels=channels[:, None],
-        out_channels=filters[:, None], input_size=size[:, None], output_size=_strided(size, stride)[:, None],
-        weight_bits=space.values(codes, "last_conv.bits")[:, None], activation=1,
-    )  # fmt: skip
-    fill(0, start + 1, 1, activation_bits=space.activation_bits, bias=1)
-    fields[:, :, start + 1 :] = head[:, np.searchsorted(sorted(space.last_filters.values), filters)]
-    quantized = (fields[0, :, start + 1 :] != batch.ABSENT) & (fields[0, :, start + 1 :] != batch.FLOAT)
-    bits = space.values(codes, "dense.bits")[:, None]
-    fill(start + 1, fields.shape[2], 1, weight_bits=np.where(quantized, bits, fields[7, :, start + 1 :]))
-    return NetworkBatch(fields * (fields[0] != batch.ABSENT))
-
-
-_BLOCK_GENES = (
-    "kernel", "width", "expansion", "repetitions", "expand_bits", "depthwise_bits", "project_bits",
-)  # fmt: skip
-
-
-def _head_columns(space: MobileNetV2Space) -> np.ndarray:
-    """Fields of the head behind each number of last filters, ascending; shape (fields, filters, layers)."""
-    heads = [batch.columns(space.head(filters)) for filters in sorted(space.last_filters.values)]
-    fields = np.zeros((len(batch.FIELDS), len(heads), max(head.shape[1] for head in heads)), dtype=np.int64)
-    for place, head in enumerate(heads):
-        fields[:, place, : head.shape[1]] = head
-    return fields
 
 
 def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int | None) -> MobileNetV2Space:
