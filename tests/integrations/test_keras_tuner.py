@@ -146,11 +146,12 @@ def test_a_search_killed_in_its_first_trial_is_found_again(function):
     def killed(hp):
         raise KeyboardInterrupt
 
-    first = function(killed)
+    first = function(killed, seed=None)
     with pytest.raises(KeyboardInterrupt):
         first.search(verbose=0)
-    second = function(lambda hp: 1.0, max_trials=2)
+    second = function(lambda hp: 1.0, max_trials=2, seed=None)
     second.search(verbose=0)
+    assert second.oracle.seed == first.oracle.seed
     assert second.seen[0] == first.seen[0]
     assert len(second.oracle.trials) == 2
 
