@@ -34,7 +34,7 @@ class UpperConfidenceBound:
 
     Attributes:
         problem: Whose score.
-        surrogate: Predicts the measured values, or the score itself.
+        surrogate: Predicts the measured values.
         beta: Standard deviations of optimism; 2.576 bounds a normal variable with probability 0.995.
     """
 
@@ -45,9 +45,6 @@ class UpperConfidenceBound:
     def __call__(self, codes: np.ndarray, batch: Batch, costs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Values of m genotypes, shape (m,); see `bompnas.search.optimize.Acquisition`."""
         predicted = self.surrogate.predict(self.surrogate.features(codes, batch, costs))
-        if SCORE.name in predicted:
-            mean, deviation = predicted[SCORE.name]
-            return mean + self.beta * deviation
         total = np.zeros(len(codes))
         for objective in self.problem.objectives:
             if objective.name in predicted:
@@ -55,6 +52,24 @@ class UpperConfidenceBound:
             else:
                 total += objective.term(costs[objective.key].astype(float))
         return total - _penalty(self.problem, self.surrogate, predicted)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfidenceBound:
+    """The upper confidence bound of a score that is modelled as one black box, as the paper does.
+
+    Attributes:
+        surrogate: Predicts the score.
+        beta: Standard deviations of optimism.
+    """
+
+    surrogate: Surrogate
+    beta: float
+
+    def __call__(self, codes: np.ndarray, batch: Batch, costs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Values of m genotypes, shape (m,); see `bompnas.search.optimize.Acquisition`."""
+        mean, deviation = self.surrogate.predict(self.surrogate.features(codes, batch, costs))[SCORE.name]
+        return mean + self.beta * deviation
 
 
 class HypervolumeImprovement:

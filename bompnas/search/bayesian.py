@@ -17,7 +17,13 @@ import threadpoolctl
 from bompnas.candidate import Candidate, State
 from bompnas.problem import Problem
 from bompnas.search import feasible, gp, optimize, surrogate
-from bompnas.search.acquisition import Acquisition, HypervolumeImprovement, RandomScalarization, UpperConfidenceBound
+from bompnas.search.acquisition import (
+    Acquisition,
+    HypervolumeImprovement,
+    RandomScalarization,
+    ScoreConfidenceBound,
+    UpperConfidenceBound,
+)
 from bompnas.search.encoding import encoding
 from bompnas.search.proposer import Proposal
 from bompnas.search.random import keys, known, random_policies, untried
@@ -111,9 +117,9 @@ class BayesianProposer:
         if best is None:
             return Proposal((), details)
         predicted = belief.predict(belief.features(best[None]))
-        expected = {objective.name: objective.expected for objective in problem.objectives}
-        for name in predicted:
-            mean, deviation = expected.get(name, lambda *both: both)(*predicted[name])
+        objectives = {} if self.preset == "paper" else {objective.name: objective for objective in problem.objectives}
+        for name, modelled in predicted.items():
+            mean, deviation = objectives[name].expected(*modelled) if name in objectives else modelled
             details |= {f"{name} mean": mean.item(), f"{name} deviation": deviation.item()}
         chosen = [best]
         while len(chosen) < self.policies:
@@ -129,6 +135,8 @@ class BayesianProposer:
     def _acquisition(
         self, problem: Problem, belief: Surrogate, beta: float, generator: np.random.Generator
     ) -> optimize.Acquisition:
+        if self.preset == "paper":
+            return ScoreConfidenceBound(belief, beta)
         if self.acquisition == "ehvi":
             return HypervolumeImprovement(problem, belief)
         if self.acquisition == "parego":

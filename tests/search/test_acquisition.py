@@ -9,7 +9,12 @@ from bompnas import pareto
 from bompnas.errors import InputError
 from bompnas.objectives import Constraint, Objective
 from bompnas.problem import Problem
-from bompnas.search.acquisition import HypervolumeImprovement, RandomScalarization, UpperConfidenceBound
+from bompnas.search.acquisition import (
+    HypervolumeImprovement,
+    RandomScalarization,
+    ScoreConfidenceBound,
+    UpperConfidenceBound,
+)
 from bompnas.space.hyperspace import HyperSpace
 from bompnas.space.space import Gene
 
@@ -95,7 +100,7 @@ class TestUpperConfidenceBound:
     def test_a_model_of_the_score_is_taken_as_it_is(self):
         problem = make_problem([QUALITY, WEIGHT])
         table = make_surrogate(1, ["score"])
-        found = UpperConfidenceBound(problem, table, 2.0)(*everything(problem))
+        found = ScoreConfidenceBound(table, 2.0)(*everything(problem))
         mean, deviation = table.values["score"]
         np.testing.assert_allclose(found, mean + 2.0 * deviation)
 

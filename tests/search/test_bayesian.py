@@ -475,3 +475,13 @@ class TestSettings:
     def test_wrong_ones_are_refused(self, wrong):
         with pytest.raises(pydantic.ValidationError):
             BompSettings(**wrong)
+
+
+def test_an_objective_may_be_called_score(digits_problem, simulate):
+    accuracy, size = digits_problem.objectives
+    renamed = dataclasses.replace(digits_problem, objectives=(dataclasses.replace(accuracy, name="score"), size))
+    first, second = (
+        simulate(BayesianProposer(initial=4), problem, seed=0).run(7) for problem in (digits_problem, renamed)
+    )
+    chosen, again = ([candidate.genotype for candidate in run.candidates] for run in (first, second))
+    assert chosen == again
