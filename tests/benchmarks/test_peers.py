@@ -26,7 +26,7 @@ def started(search):
     return trail
 
 
-@pytest.mark.parametrize("name", [*(set(PEERS) - {"keras_tuner_original"})])
+@pytest.mark.parametrize("name", sorted(set(PEERS) - {"keras_tuner_original"}))
 def test_every_peer_searches_both_kinds_of_space(name, synthetic, tabled):
     if name in TPE:
         pytest.importorskip("optuna")
