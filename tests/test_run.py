@@ -291,14 +291,16 @@ def test_a_head_that_workers_cannot_get_is_refused_before_anything_is_made(exper
 
 
 SLOW = """
-    import functools, sys, time
+    import functools, os, sys, time
     from bompnas import run
     from bompnas.trials import trial
     sys.path.insert(0, {tests!r})
     import test_run
 
+    seconds = [0.1, 0.1, 0.1, 0.1, float(os.environ["FIFTH_TRIAL"])]
+
     def slow(task):
-        time.sleep(0.1)
+        time.sleep(seconds.pop(0) if seconds else 0.1)
         return test_run.fake_trial(task)
 
     if __name__ == "__main__":
@@ -316,14 +318,14 @@ def states(path):
 
 @pytest.fixture
 def start(experiment, tmp_path):
-    """Starts the command line in a process of its own, with trials that take a tenth of a second."""
+    """Starts the command line in a process of its own; trials take a tenth of a second, the fifth as long as told."""
     script = tmp_path / "slow.py"
     script.write_text(textwrap.dedent(SLOW).format(tests=str(Path(__file__).parent)))
     root = str(Path(bompnas.__file__).parents[1])
 
-    def started(folder):
+    def started(folder, fifth_trial=0.1):
         command = [sys.executable, script, experiment, "--out", folder]
-        environment = {**os.environ, "PYTHONPATH": root}
+        environment = {**os.environ, "PYTHONPATH": root, "FIFTH_TRIAL": str(fifth_trial)}
         return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     return started
@@ -339,7 +341,7 @@ def stop_in_fifth_trial(process, folder, sent):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_ends_with_a_message(start, out, sent):
-    with start(out) as process:
+    with start(out, fifth_trial=60) as process:
         code, error = stop_in_fifth_trial(process, out, sent)
     assert code == 130
     assert error.endswith("Interrupted. What was recorded is safe; run the same command again to go on.\n")
@@ -348,7 +350,7 @@ def test_a_stopped_run_ends_with_a_message(start, out, sent):
 
 
 def test_a_killed_run_goes_on_as_if_undisturbed(start, out, tmp_path):
-    with start(out) as process:
+    with start(out, fifth_trial=60) as process:
         stop_in_fifth_trial(process, out, signal.SIGKILL)
     assert states(out) == [State.COMPLETED] * 4 + [State.PENDING]
     for folder in (out, tmp_path / "undisturbed"):
