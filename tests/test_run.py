@@ -326,7 +326,15 @@ def start(experiment, tmp_path):
     def started(folder, fifth_trial=0.1):
         command = [sys.executable, script, experiment, "--out", folder]
         environment = {**os.environ, "PYTHONPATH": root, "FIFTH_TRIAL": str(fifth_trial)}
-        return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=root,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # A shell's background jobs, and their children, ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     return started
 
