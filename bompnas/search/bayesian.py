@@ -26,7 +26,7 @@ from bompnas.search.acquisition import (
 )
 from bompnas.search.encoding import encoding
 from bompnas.search.proposer import Proposal
-from bompnas.search.random import keys, known, random_policies, untried
+from bompnas.search.random import by_chance, keys, known, untried
 from bompnas.search.surrogate import SCORE, Memory, Surrogate
 
 FEWEST_OBSERVATIONS = 2
@@ -102,11 +102,11 @@ class BayesianProposer:
         if index < self.initial:
             start = initial_design(problem, self.initial, seed)
             if index < len(start) and problem.space.batch(start[index : index + 1]).keys[0] not in taken:
-                return self._by_chance(problem, start[index], taken, generator, "start")
+                return by_chance(problem, start[index], taken, self.policies, generator, "start")
         observed = [c for c in completed if c.state is State.COMPLETED and c.genotype is not None]
         if len(observed) < FEWEST_OBSERVATIONS:
             first = untried(problem, taken, known(problem, everything), generator)
-            return self._by_chance(problem, first, taken, generator, "random")
+            return by_chance(problem, first, taken, self.policies, generator)
 
         beta = float(generator.choice(self.betas))
         belief = self.surrogate(problem, completed, pending, fits)
@@ -142,19 +142,6 @@ class BayesianProposer:
         if self.acquisition == "parego":
             return RandomScalarization(problem, belief, beta, generator)
         return UpperConfidenceBound(problem, belief, beta)
-
-    def _by_chance(
-        self,
-        problem: Problem,
-        first: np.ndarray | None,
-        taken: set[bytes],
-        generator: np.random.Generator,
-        source: str,
-    ) -> Proposal:
-        if first is None:
-            return Proposal((), {"source": source})
-        chosen = [first, *random_policies(problem, first, taken, self.policies - 1, generator)]
-        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": source})
 
 
 def initial_design(problem: Problem, count: int, seed: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from bompnas.candidate import Candidate
 from bompnas.problem import Problem
 from bompnas.search.fitness import Fitness, Ranked, ranked
 from bompnas.search.proposer import Proposal
-from bompnas.search.random import keys, known, random_policies, untried
+from bompnas.search.random import by_chance, keys, known, untaken, untried
 from bompnas.space import sampling
 from bompnas.space.space import BITS
 
@@ -144,28 +144,7 @@ class EvolutionProposer:
         generator: np.random.Generator,
     ) -> Proposal:
         first = untried(problem, taken, known(problem, [*completed, *pending]), generator)
-        if first is None:
-            return Proposal((), {"source": "random"})
-        chosen = [first, *random_policies(problem, first, taken, self.policies - 1, generator)]
-        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": "random"})
-
-
-def untaken(problem: Problem, codes: np.ndarray, taken: set[bytes]) -> list[np.ndarray]:
-    """Those codes, in their order, that stand for different feasible networks that are not taken.
-
-    Args:
-        problem: Space and constraints.
-        codes: Genotypes, shape (n, genes).
-        taken: Keys (`Batch.keys`) of the networks that must not be proposed again.
-
-    Returns:
-        Codes of shape (genes,) each.
-    """
-    batch, found = problem.space.batch(codes), {}
-    for code, key, fits in zip(codes, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):
-        if fits and key not in taken:
-            found.setdefault(key, code)
-    return list(found.values())
+        return by_chance(problem, first, taken, self.policies, generator)
 
 
 class EvolutionSettings(pydantic.BaseModel):

@@ -160,6 +160,7 @@ class Prior:
     variances. The weights' mode follows the observed distances, so that the mean pairwise D has a typical value.
 
     Attributes:
+        model: Which parameters are learned.
         mode: The most probable logarithms, shape (P,).
         deviations: Standard deviations of the logarithms, shape (P,).
         low: Lower bounds, five deviations away; they only keep a line search from overflowing.
@@ -167,8 +168,7 @@ class Prior:
     """
 
     def __init__(self, features: Features, model: Model):
-        self._model = model
-        self.linear = model.linear
+        self.model = model
         self._groups = int(features.groups.max(initial=-1)) + 1
         spreads = 2 * features.rows.var(axis=0)  # the mean of all squared distances, by feature
         edits = _weight(EDIT_DISTANCE, spreads[: features.edits].sum())
@@ -183,21 +183,21 @@ class Prior:
     def parameters(self, logarithms: np.ndarray) -> Parameters:
         """The parameters that logarithms stand for."""
         values = np.exp(logarithms)
-        count = 1 if self._model.tied else self._groups
-        weights = np.repeat(values[:count], self._groups) if self._model.tied else values[:count]
-        linear = values[count + 2 :] if self._model.linear else np.zeros(2)
+        count = 1 if self.model.tied else self._groups
+        weights = np.repeat(values[:count], self._groups) if self.model.tied else values[:count]
+        linear = values[count + 2 :] if self.model.linear else np.zeros(2)
         return Parameters(weights, values[count].item(), linear, values[count + 1].item())
 
     def logarithms(self, parameters: Parameters) -> np.ndarray:
         """Inverse of `parameters`."""
-        weights = parameters.weights[:1] if self._model.tied else parameters.weights
-        linear = parameters.linear if self._model.linear else []
+        weights = parameters.weights[:1] if self.model.tied else parameters.weights
+        linear = parameters.linear if self.model.linear else []
         return np.log(np.concatenate([weights, [parameters.signal, parameters.noise], linear]))
 
     def gradient(self, weights: np.ndarray, signal: float, noise: float, linear: np.ndarray) -> np.ndarray:
         """A gradient by the logarithms from its parts by all weights, signal, noise and linear variances."""
         return np.concatenate(
-            [[weights.sum()] if self._model.tied else weights, [signal, noise], linear if self._model.linear else []]
+            [[weights.sum()] if self.model.tied else weights, [signal, noise], linear if self.model.linear else []]
         )
 
 
@@ -229,7 +229,7 @@ def log_density(
     weighted = features.rows * root
     squared = kernel.squared_distances(weighted, weighted)
     correlation = kernel.matern52(squared)
-    grams = features.grams if prior.linear else ()
+    grams = features.grams if prior.model.linear else ()
     total = parameters.signal * correlation + sum(a * k for a, k in zip(parameters.linear, grams, strict=False))
     factor = cholesky(total + np.diag(parameters.noise + extra))
     inverse = _inverse(factor)

@@ -39,10 +39,22 @@ class RandomProposer:
         generator = np.random.default_rng([seed, index])
         taken = keys(problem, [*completed, *pending])
         first = untried(problem, taken, known(problem, [*completed, *pending]), generator)
-        if first is None:
-            return Proposal((), {"source": "random"})
-        chosen = [first, *random_policies(problem, first, taken, self.policies - 1, generator)]
-        return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": "random"})
+        return by_chance(problem, first, taken, self.policies, generator)
+
+
+def by_chance(
+    problem: Problem,
+    first: np.ndarray | None,
+    taken: Collection[bytes],
+    policies: int,
+    generator: np.random.Generator,
+    source: str = "random",
+) -> Proposal:
+    """The proposal of a genotype and of random further policies of it; the empty one where there is no genotype."""
+    if first is None:
+        return Proposal((), {"source": source})
+    chosen = [first, *random_policies(problem, first, taken, policies - 1, generator)]
+    return Proposal(tuple(problem.space.genotypes(np.array(chosen))), {"source": source})
 
 
 def keys(problem: Problem, candidates: Sequence[Candidate]) -> set[bytes]:
@@ -61,10 +73,9 @@ def untried(
     problem: Problem, taken: Collection[bytes], tried: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray | None:
     """Codes of a random feasible network that is not taken, shape (genes,); None when there is no further one."""
-    codes = feasible.sample(problem, generator, ATTEMPTS)
-    for code, key in zip(codes, problem.space.batch(codes).keys, strict=True):
-        if key not in taken:
-            return code
+    found = untaken(problem, feasible.sample(problem, generator, ATTEMPTS), taken)
+    if found:
+        return found[0]
     # Nearly all that can be met is taken: a search in which every network is worth a random number.
     return optimize.maximize(problem, lambda codes, *_: generator.random(len(codes)), tried, taken, generator)
 
@@ -79,12 +90,25 @@ def random_policies(
         return []
     drawn = generator.integers(space.sizes, size=(ATTEMPTS * count, len(bits)))
     drawn = space.canonical_codes(np.where(bits, drawn, architecture))
-    batch = space.batch(drawn)
-    found = {space.batch(architecture[None]).keys[0]: architecture}
-    for code, key, fits in zip(drawn, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):
-        if fits and key not in taken and len(found) <= count:
+    return untaken(problem, drawn, {*taken, *space.batch(architecture[None]).keys})[:count]
+
+
+def untaken(problem: Problem, codes: np.ndarray, taken: Collection[bytes]) -> list[np.ndarray]:
+    """Those codes, in their order, that stand for different feasible networks that are not taken.
+
+    Args:
+        problem: Space and constraints.
+        codes: Genotypes, shape (n, genes).
+        taken: Keys (`Batch.keys`) of the networks that must not be proposed again.
+
+    Returns:
+        Codes of shape (genes,) each.
+    """
+    batch, found = problem.space.batch(codes), {}
+    for code, key, fits in zip(codes, batch.keys, problem.feasible(problem.costs(batch), len(batch)), strict=True):
+        if fits and key not in taken:
             found.setdefault(key, code)
-    return list(found.values())[1:]
+    return list(found.values())
 
 
 class RandomSettings(pydantic.BaseModel):
