@@ -36,6 +36,13 @@ points, where its default is three times the dimensions: random search for long.
 """
 
 
+REMARKS = {
+    SYNTHETIC: "The seconds of peers (`keras_tuner`, `tpe*`, `aging*`, `random`) are wall time here, measured by an "
+    "earlier version of the program while others ran."
+}
+"""Suite -> what its stored studies need said until they are made again."""
+
+
 def checkpoints(trials: int) -> list[int]:
     """After how many trials results are shown."""
     return [number for number in (20, 50, 100) if number < trials] + [trials]
@@ -67,7 +74,10 @@ def _suite(results: Path, records: Iterable[study.Record], suite: str, trials: i
     if optima:
         best = sum(optima.values()) / len(optima)
         how = "that long searches without noise found" if suite == SYNTHETIC else "of the table"
-        lines += [f"Regret is to the best score {how}, {best:.4f} on average.", ""]
+        among = "" if len(optima) == len(instances) else f", of the {len(optima)} instances where it is known"
+        lines += [f"Regret is to the best score {how}, {best:.4f} on average{among}.", ""]
+    if suite in REMARKS:
+        lines += [REMARKS[suite], ""]
     lines += [f"![score and hypervolume over trials]({picture})", ""]
     for first, quantity in ((OURS, SCORE), (FRONT, VOLUME)):
         if first in methods:
