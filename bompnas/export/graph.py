@@ -10,8 +10,8 @@ Everything that is exported goes through it: `extract` makes one from a Keras mo
 | step   | what one unit of a weight stands for, by output channel                                  |
 | factor | step x input scale / output scale, float32: turns an accumulator into levels             |
 
-A convolution or dense layer computes clamp(round_half_even(float32(sum of levels x weights + bias) x factor)), where the
-sum wraps as INT32 does. The other operations say below what they compute.
+A convolution or dense layer computes clamp(round_half_even(float32(sum of levels x weights + bias) x factor)), where
+the sum wraps as INT32 does. The other operations say below what they compute.
 """
 
 import dataclasses
