@@ -32,6 +32,9 @@ from bompnas.search.surrogate import SCORE, Memory, Surrogate
 FEWEST_OBSERVATIONS = 2
 """Completed candidates below which there is no scale to standardize by."""
 PAPER_BETA = 2.576
+CAUTIOUS = 20
+"""Observations below which a confidence bound of the score keeps to the smallest beta: deviations are then nearly the
+same everywhere, and many of them outvote all that is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,8 @@ class BayesianProposer:
         initial: Number of proposals before the surrogate is asked.
         preset: `bomp` or `paper`.
         acquisition: `ucb`, `ehvi` or `parego`.
-        betas: Optimism of the confidence bound [posterior standard deviations]; each proposal draws one of them.
+        betas: Optimism of the confidence bound [posterior standard deviations]; each proposal draws one of them;
+            `ucb` keeps to the smallest while fewer than `CAUTIOUS` candidates are observed.
         policies: Policies of each float training.
     """
 
@@ -108,7 +112,8 @@ class BayesianProposer:
             first = untried(problem, taken, known(problem, everything), generator)
             return by_chance(problem, first, taken, self.policies, generator)
 
-        beta = float(generator.choice(self.betas))
+        betas = self._betas(len(observed))
+        beta = float(generator.choice(betas))
         belief = self.surrogate(problem, completed, pending, fits)
         value = self._acquisition(problem, belief, beta, generator)
         best = optimize.maximize(problem, value, _best_first(problem, completed), taken, generator)
@@ -125,12 +130,15 @@ class BayesianProposer:
         while len(chosen) < self.policies:
             taken = taken | set(problem.space.batch(best[None]).keys)
             belief = belief.believing(best[None])
-            value = self._acquisition(problem, belief, float(generator.choice(self.betas)), generator)
+            value = self._acquisition(problem, belief, float(generator.choice(betas)), generator)
             best = optimize.maximize_policy(problem, value, chosen[0], taken)
             if best is None:
                 break
             chosen.append(best)
         return Proposal(tuple(problem.space.genotypes(np.array(chosen))), details, new_fit)
+
+    def _betas(self, observations: int) -> Sequence[float]:
+        return (min(self.betas),) if self.acquisition == "ucb" and observations < CAUTIOUS else self.betas
 
     def _acquisition(
         self, problem: Problem, belief: Surrogate, beta: float, generator: np.random.Generator
@@ -182,7 +190,7 @@ class BompSettings(pydantic.BaseModel):
         preset: `bomp`, or `paper` for the paper's own recipe.
         acquisition: `ucb` of the score, `ehvi` for the Pareto front, or `parego`: random scalarizations.
         beta: Optimism of the upper confidence bound [posterior standard deviations]: one, or several of which each
-            proposal draws one; 2.576 if the preset is `paper`.
+            proposal draws one, though `ucb` the smallest up to the twentieth trial; 2.576 if the preset is `paper`.
         policies_per_network: Policies that each float training is quantized and fine-tuned under.
     """
 

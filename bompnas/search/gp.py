@@ -61,13 +61,13 @@ class Factor:
     lower: np.ndarray
 
     @functools.cached_property
-    def _placed(self) -> kernel.Placed:
-        return kernel.place(self.features, self.parameters)
+    def _single(self) -> kernel.Placed:
+        return kernel.place(self.features, self.parameters, np.float32)
 
     def append(self, features: Features, extra: np.ndarray) -> "Factor":
         """Further observed genotypes, m of them with extra noise of shape (m,): O(n^2) for a few."""
-        cross = self.whitened_covariance(features)
         placed = kernel.place(features, self.parameters)
+        cross = self._whitened(kernel.covariance(kernel.place(self.features, self.parameters), placed))
         schur = kernel.covariance(placed, placed) - cross.T @ cross
         corner = cholesky(schur + np.diag(self.parameters.noise + extra))
         n, m = len(self.features), len(features)
@@ -81,8 +81,11 @@ class Factor:
         return linalg.solve_triangular(self.lower, targets, lower=True, check_finite=False)
 
     def whitened_covariance(self, features: Features) -> np.ndarray:
-        """V, shape (n, m)."""
-        cross = kernel.covariance(self._placed, kernel.place(features, self.parameters))
+        """V, shape (n, m), from covariances in single precision: their products are most of a proposal's time."""
+        placed = kernel.place(features, self.parameters, np.float32)
+        return self._whitened(kernel.covariance(self._single, placed).astype(float))
+
+    def _whitened(self, cross: np.ndarray) -> np.ndarray:
         return linalg.solve_triangular(self.lower, cross, lower=True, check_finite=False, overwrite_b=True)
 
 

@@ -98,13 +98,15 @@ class Placed:
     linear: np.ndarray | None
 
 
-def place(features: Features, parameters: Parameters) -> Placed:
-    """Vectors under the parameters of a covariance."""
-    weighted = features.rows * np.sqrt(parameters.weights)[features.groups]
+def place(features: Features, parameters: Parameters, dtype: type[np.floating] = np.float64) -> Placed:
+    """Vectors under the parameters of a covariance, in a precision."""
+    rows = features.rows.astype(dtype, copy=False)
+    weighted = rows * np.sqrt(parameters.weights).astype(dtype)[features.groups]
     linear = None
     if parameters.linear.any():
-        roots = np.sqrt(parameters.linear).tolist()
-        linear = np.concatenate([root * part for root, part in zip(roots, features.parts, strict=True)], axis=1)
+        part = np.arange(rows.shape[1]) >= features.edits  # 0 for edits, 1 for summaries
+        scales = np.sqrt(parameters.linear) / [math.sqrt(length or 1.0) for length in features.lengths]
+        linear = rows * scales.astype(dtype)[part.astype(int)]
     return Placed(parameters.signal, weighted, np.einsum("nf,nf->n", weighted, weighted), linear)
 
 
@@ -139,7 +141,11 @@ def _squared(left: np.ndarray, left_norms: np.ndarray, right: np.ndarray, right_
 def matern52(squared: np.ndarray) -> np.ndarray:
     """Matern-5/2 correlation as a function of D (Rasmussen and Williams 2006, eq. 4.17); keeps the shape."""
     scaled = ROOT5 * np.sqrt(squared)
-    return (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
+    polynomial = scaled / 3
+    polynomial += 1
+    polynomial *= scaled
+    polynomial += 1
+    return polynomial * np.exp(-scaled)
 
 
 def matern52_slope(squared: np.ndarray) -> np.ndarray:
