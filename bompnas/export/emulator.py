@@ -7,7 +7,8 @@ layer, where the arithmetic itself says float32.
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,13 +30,12 @@ from bompnas.export.graph import (
     Pad,
     Padding,
     Reshape,
-    Tensor,
     Transpose,
     Upsample,
     factor,
 )
 
-_VALUES_AT_ONCE = 2**21  # of the largest array, so that a chunk of images needs some 10 MB
+_VALUES_AT_ONCE = 2**18  # of the largest array: chunks of images that fit the cache are the fastest
 _EXACT_FLOAT32 = 2**24
 
 
@@ -82,8 +82,8 @@ def trace(graph: IntegerGraph, levels: np.ndarray) -> Iterator[tuple[str, np.nda
     values = {graph.input.name: levels.astype(np.int32)}
     yield graph.input.name, values[graph.input.name]
     for operation in graph.operations:
-        inputs = [tensors[name] for name in operation.inputs]
-        values[operation.name] = _compute(operation, inputs, [values[name] for name in operation.inputs])
+        inputs = [_Input(values[name], tensors[name].grid) for name in operation.inputs]
+        values[operation.name] = _compute(operation, *inputs)
         yield operation.name, values[operation.name]
         for name in set(operation.inputs):
             if last_use[name] is operation:
@@ -107,9 +107,16 @@ def _largest_array(graph: IntegerGraph) -> int:
     return max(1, *sizes)
 
 
+class _Input(NamedTuple):
+    """Levels, int32, shape (n, *tensor shape), and the grid that they are on."""
+
+    values: np.ndarray
+    grid: Grid
+
+
 @functools.singledispatch
-def _compute(operation: Operation, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
-    """The levels of an operation's output from those of its inputs."""
+def _compute(operation: Operation, *inputs: _Input) -> np.ndarray:
+    """The levels of an operation's output."""
     raise TypeError(f"{operation.name}: no arithmetic for {type(operation).__name__}")
 
 
@@ -117,45 +124,51 @@ def _compute(operation: Operation, inputs: list[Tensor], values: list[np.ndarray
 
 
 @_compute.register
-def _(operation: Convolution, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
-    size = operation.weights.shape[:2]
-    windows = _windows(values[0], size, operation.strides, operation.padding, operation.dilation)
-    columns = windows.transpose(0, 1, 2, 4, 5, 3)  # (n, rows, columns, kernel rows, kernel columns, channels)
-    n, rows, width = columns.shape[:3]
-    sums = _products(columns.reshape(n * rows * width, -1), operation.weights, inputs[0].grid)
-    return _requantize(operation, inputs[0].grid, sums.reshape(n, rows, width, -1))
+def _(operation: Convolution, source: _Input) -> np.ndarray:
+    *kernel, channels = operation.weights.shape
+    windows = _windows(source.values, kernel[:2], operation.strides, operation.padding, operation.dilation)
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, math.prod(kernel))  # values in the weights' order
+    sums = _products(patches, operation.weights, source.grid)
+    return _requantize(operation, source.grid, sums.reshape(*windows.shape[:3], channels))
 
 
 @_compute.register
-def _(operation: DepthwiseConvolution, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
+def _(operation: DepthwiseConvolution, source: _Input) -> np.ndarray:
     size = operation.weights.shape[:2]
-    windows = _windows(values[0], size, operation.strides, operation.padding, operation.dilation)
-    sums = np.zeros(windows.shape[:4], np.int32)
+    windows = _windows(source.values, size, operation.strides, operation.padding, operation.dilation)
+    sums, products = np.zeros(windows.shape[:4], np.int32), np.empty(windows.shape[:4], np.int32)
     for row, column in np.ndindex(size):
-        sums += windows[..., row, column] * operation.weights[row, column]
-    return _requantize(operation, inputs[0].grid, sums)
+        sums += np.multiply(windows[..., row, column], operation.weights[row, column], out=products)
+    return _requantize(operation, source.grid, sums)
 
 
 @_compute.register
-def _(operation: Dense, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
+def _(operation: Dense, source: _Input) -> np.ndarray:
     features, units = operation.weights.shape
-    sums = _products(values[0].reshape(-1, features), operation.weights, inputs[0].grid)
-    return _requantize(operation, inputs[0].grid, sums.reshape(*values[0].shape[:-1], units))
+    sums = _products(source.values.reshape(-1, features), operation.weights, source.grid)
+    return _requantize(operation, source.grid, sums.reshape(*source.values.shape[:-1], units))
 
 
 def _products(rows: np.ndarray, weights: np.ndarray, grid: Grid) -> np.ndarray:
-    """int32 sums of levels x weights: `rows`, shape (m, k), times `weights`, whose last axis are the outputs.
+    """int32 sums of levels x weights.
 
-    BLAS multiplies floats only. No partial sum exceeds the largest level times the sum of |weights|, whatever the
-    order of summation: below 2^24 all of them are exact in float32, else in float64 (16-bit weights and 8-bit levels
-    would take 2^28 products to reach 2^53).
+    BLAS multiplies floats only. No partial sum exceeds the largest level times the sum of |weights|, whatever the order
+    of summation: below 2^24 all of them are exact in float32, else in float64 (16-bit weights and 9-bit levels would
+    take 2^29 products to reach 2^53).
+
+    Args:
+        rows: Levels, shape (m, k).
+        weights: Outputs along the last axis, k weights for each.
+        grid: Of the levels.
+
+    Returns:
+        Shape (m, outputs); a sum beyond int32 has wrapped, as it does in integer kernels.
     """
     matrix = weights.reshape(-1, weights.shape[-1])
-    largest = max(-grid.low, grid.high) * int(np.abs(matrix).sum(axis=0, dtype=np.int64).max(initial=0))
-    exact = np.float32 if largest < _EXACT_FLOAT32 else np.float64
-    # By way of int64: a sum beyond int32 wraps, as it does in integer kernels.
-    sums = rows.astype(exact) @ matrix.astype(exact)
-    return sums.astype(np.int32) if exact is np.float32 else sums.astype(np.int64).astype(np.int32)
+    largest = max(-grid.low, grid.high) * int(np.abs(matrix).sum(axis=0, dtype=np.int64).max())
+    if largest < _EXACT_FLOAT32:
+        return (rows.astype(np.float32) @ matrix.astype(np.float32)).astype(np.int32)
+    return (rows.astype(np.float64) @ matrix.astype(np.float64)).astype(np.int64).astype(np.int32)
 
 
 def _requantize(operation: Linear, grid: Grid, sums: np.ndarray) -> np.ndarray:
@@ -174,46 +187,44 @@ def _rounded(values: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 @_compute.register
-def _(operation: Add, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
+def _(operation: Add, left: _Input, right: _Input) -> np.ndarray:
     grid = operation.output.grid
-    finest = min(grid.exponent, *(tensor.grid.exponent for tensor in inputs))
-    left, right = (
-        level.astype(np.int64) << tensor.grid.exponent - finest for tensor, level in zip(inputs, values, strict=True)
-    )
+    finest = min(grid.exponent, left.grid.exponent, right.grid.exponent)
+    sums = sum(source.values.astype(np.int64) << (source.grid.exponent - finest) for source in (left, right))
     shift = grid.exponent - finest
-    half = 1 << shift >> 1
-    return np.clip((left + right + half) >> shift, grid.low, grid.high).astype(np.int32)
+    half = (1 << shift) >> 1
+    return np.clip((sums + half) >> shift, grid.low, grid.high).astype(np.int32)
 
 
 @_compute.register
-def _(operation: Mean, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
-    n, height, width, channels = values[0].shape
-    scale = math.ldexp(1.0, inputs[0].grid.exponent - operation.output.grid.exponent)
-    sums = values[0].sum(axis=(1, 2)).astype(np.float32)
-    means = _rounded(sums * np.float32(scale / (height * width)), operation.output.grid)
-    return means.reshape(n, *operation.output.shape)
+def _(operation: Mean, source: _Input) -> np.ndarray:
+    grid = operation.output.grid
+    count = math.prod(source.values.shape[1:3])
+    scale = np.float32(math.ldexp(1.0, source.grid.exponent - grid.exponent) / count)
+    sums = source.values.sum(axis=(1, 2)).astype(np.float32)
+    return _rounded(sums * scale, grid).reshape(-1, *operation.output.shape)
 
 
 @_compute.register
-def _(operation: AveragePool, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
-    zero_point = inputs[0].grid.zero_point
+def _(operation: AveragePool, source: _Input) -> np.ndarray:
+    zero_point = source.grid.zero_point
     window = operation.size, operation.strides, operation.padding
-    sums = _windows(values[0] + zero_point, *window).sum(axis=(4, 5))
-    counts = _windows(np.ones((1, *inputs[0].shape), np.int32), *window).sum(axis=(4, 5))
+    sums = _windows(source.values + zero_point, *window).sum(axis=(4, 5))
+    counts = _windows(np.ones_like(source.values[:1]), *window).sum(axis=(4, 5))
     magnitudes = (2 * np.abs(sums) + counts) // (2 * counts)  # ties away from zero
     return (np.sign(sums) * magnitudes - zero_point).astype(np.int32)
 
 
 @_compute.register
-def _(operation: MaxPool, inputs: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
+def _(operation: MaxPool, source: _Input) -> np.ndarray:
     lowest = np.iinfo(np.int32).min
-    windows = _windows(values[0], operation.size, operation.strides, operation.padding, padded_with=lowest)
+    windows = _windows(source.values, operation.size, operation.strides, operation.padding, padded_with=lowest)
     return windows.max(axis=(4, 5))
 
 
 def _windows(
     values: np.ndarray,
-    size: tuple[int, int],
+    size: Sequence[int],
     strides: tuple[int, int],
     padding: Padding,
     dilation: tuple[int, int] = (1, 1),
@@ -221,17 +232,16 @@ def _windows(
 ) -> np.ndarray:
     """What a window sees at each of its places, a view: (n, rows, columns, channels, window rows, window columns).
 
-    SAME padding is TensorFlow's: as many places as strides fit the map, and where the padding is odd, the larger half
-    lies below and to the right.
+    SAME padding is TensorFlow's: as many places as strides fit into the map, and where the padding is odd, its larger
+    half lies below and to the right.
     """
     reach = [(length - 1) * gap + 1 for length, gap in zip(size, dilation, strict=True)]
     if padding == "same":
-        margins = []
+        margins = [(0, 0)]
         for length, stride, extent in zip(values.shape[1:3], strides, reach, strict=True):
             missing = max((math.ceil(length / stride) - 1) * stride + extent - length, 0)
             margins.append((missing // 2, missing - missing // 2))
-        if any(map(any, margins)):
-            values = np.pad(values, ((0, 0), *margins, (0, 0)), constant_values=padded_with)
+        values = np.pad(values, (*margins, (0, 0)), constant_values=padded_with)
     windows = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
     return windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
 
@@ -239,42 +249,33 @@ def _windows(
 # --- Values in other places -------------------------------------------------------------------------------------------
 
 
-def _moves(kind: type[Operation]) -> Callable:
-    """Registers a function (operation, values) -> values for operations that look at one tensor's values alone."""
-
-    def register(function: Callable) -> Callable:
-        _compute.register(kind, lambda operation, inputs, values: function(operation, values[0]))
-        return function
-
-    return register
+@_compute.register
+def _(operation: Clip, source: _Input) -> np.ndarray:
+    return np.clip(source.values, operation.output.grid.low, operation.output.grid.high)
 
 
-@_moves(Clip)
-def _clip(operation: Clip, values: np.ndarray) -> np.ndarray:
-    return np.clip(values, operation.output.grid.low, operation.output.grid.high)
+@_compute.register
+def _(operation: Reshape, source: _Input) -> np.ndarray:
+    return source.values.reshape(-1, *operation.output.shape)
 
 
-@_moves(Reshape)
-def _reshape(operation: Reshape, values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(values), *operation.output.shape)
+@_compute.register
+def _(operation: Transpose, source: _Input) -> np.ndarray:
+    return source.values.transpose(0, *(axis + 1 for axis in operation.permutation))
 
 
-@_moves(Transpose)
-def _transpose(operation: Transpose, values: np.ndarray) -> np.ndarray:
-    return values.transpose(0, *(axis + 1 for axis in operation.permutation))
+@_compute.register
+def _(operation: Pad, source: _Input) -> np.ndarray:
+    return np.pad(source.values, ((0, 0), *operation.margins, (0, 0)))
 
 
-@_moves(Pad)
-def _pad(operation: Pad, values: np.ndarray) -> np.ndarray:
-    return np.pad(values, ((0, 0), *operation.margins, (0, 0)))
-
-
-@_moves(Crop)
-def _crop(operation: Crop, values: np.ndarray) -> np.ndarray:
+@_compute.register
+def _(operation: Crop, source: _Input) -> np.ndarray:
     (top, bottom), (left, right) = operation.margins
-    return values[:, top : values.shape[1] - bottom, left : values.shape[2] - right]
+    _, height, width, _ = source.values.shape
+    return source.values[:, top : height - bottom, left : width - right]
 
 
-@_moves(Upsample)
-def _upsample(operation: Upsample, values: np.ndarray) -> np.ndarray:
-    return values.repeat(operation.factors[0], axis=1).repeat(operation.factors[1], axis=2)
+@_compute.register
+def _(operation: Upsample, source: _Input) -> np.ndarray:
+    return source.values.repeat(operation.factors[0], axis=1).repeat(operation.factors[1], axis=2)
