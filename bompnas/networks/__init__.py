@@ -8,6 +8,7 @@ from bompnas.networks.layers import (
     IntegerDense,
     IntegerDepthwiseConv2D,
     QuantizedAdd,
+    QuantizedAveragePooling2D,
     QuantizedGlobalAveragePooling2D,
 )
 from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer
@@ -18,6 +19,7 @@ __all__ = [
     "IntegerDense",
     "IntegerDepthwiseConv2D",
     "QuantizedAdd",
+    "QuantizedAveragePooling2D",
     "QuantizedGlobalAveragePooling2D",
     "WeightQuantizer",
 ]

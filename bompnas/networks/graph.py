@@ -1,5 +1,6 @@
 """Reading and rewriting the graph of a functional Keras model."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -12,6 +13,20 @@ QUANTIZABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.D
 def is_quantizable(operation) -> bool:
     """Whether it is a layer whose weights we quantize; subclasses may compute something else and stay float."""
     return type(operation) in QUANTIZABLE
+
+
+def is_linear(layer) -> bool:
+    """Whether the activation inside a layer does nothing."""
+    return layer.activation is None or layer.activation is keras.activations.linear
+
+
+def relu_maximum(operation) -> float | None:
+    """Where a layer that is a ReLU clips, infinity if nowhere; None for anything else."""
+    if type(operation) is keras.layers.ReLU and not operation.negative_slope and not operation.threshold:
+        return math.inf if operation.max_value is None else float(operation.max_value)
+    if type(operation) is keras.layers.Activation:
+        return {keras.activations.relu: math.inf, keras.activations.relu6: 6.0}.get(operation.activation)
+    return None
 
 
 def sources(operation) -> list:

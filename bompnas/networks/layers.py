@@ -214,6 +214,52 @@ class QuantizedAdd(_Quantized):
 
 
 @keras.saving.register_keras_serializable("bompnas")
+class QuantizedAveragePooling2D(keras.layers.AveragePooling2D):
+    """Average over windows that keeps the grid of its input.
+
+    The average of what INT8 storage holds, zero point included, rounded half away from zero, as LiteRT's
+    AVERAGE_POOL_2D; padding does not count.
+
+    Args:
+        pool_size: Size of a window.
+        input_exponent: log2 of the input's scale.
+        zero_point: What INT8 storage holds for 0 in the input.
+        **kwargs: As `AveragePooling2D`.
+    """
+
+    def __init__(self, pool_size, *, input_exponent: int, zero_point: int, **kwargs):
+        super().__init__(pool_size, **kwargs)
+        self.input_exponent = input_exponent
+        self.zero_point = zero_point
+
+    def call(self, inputs, training=None):
+        """Averages; gradients are those of the ordinary average."""
+        scale = 2.0**self.input_exponent
+        count = self._count(inputs.shape[1:3])
+        average = super().call(inputs / scale + float(self.zero_point))
+        total = ops.cast(ops.round(average * count), "int32")
+        rounded = ops.sign(total) * ((ops.abs(total) + count // 2) // count)
+        quantized = (ops.cast(rounded, "float32") - float(self.zero_point)) * scale
+        return straight_through(super().call(inputs), quantized) if training else quantized
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "input_exponent": self.input_exponent, "zero_point": self.zero_point}
+
+    def _count(self, size: tuple[int, int]) -> np.ndarray:
+        """Number of values in each window, int32, shape (output height, output width, 1)."""
+
+        def along(size, window, stride):
+            outputs = -(-size // stride) if self.padding == "same" else (size - window) // stride + 1
+            margin = max((outputs - 1) * stride + window - size, 0) // 2 if self.padding == "same" else 0
+            begins = np.arange(outputs) * stride - margin
+            return np.minimum(begins + window, size) - np.maximum(begins, 0)
+
+        height, width = map(along, size, self.pool_size, self.strides)
+        return np.multiply.outer(height, width)[..., None].astype(np.int32)
+
+
+@keras.saving.register_keras_serializable("bompnas")
 class QuantizedGlobalAveragePooling2D(_Quantized):
     """Global average of a map, shape (batch, channels).
 

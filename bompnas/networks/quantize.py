@@ -1,24 +1,27 @@
 """Folded float model + policy -> QKeras model with integer inference.
 
 Works on any functional model of the supported layers: those that a `Network` builds, and a user's head behind them. A
-tensor is either on a known power-of-two grid or not; Conv, Dense, Add and average pooling put their output on one,
-reshaping and max pooling keep it, everything else (a softmax, a layer normalization) leaves it and computes in float. A
-Conv or Dense that meets a tensor off the grid gets a quantizer in front.
+tensor is either on a known power-of-two grid or not; Conv, Dense, Add and global average pooling put their output on
+one, reshaping, pooling and a ReLU keep it, everything else (a softmax, a layer normalization) leaves it and computes in
+float. A Conv or Dense that meets a tensor off the grid gets a quantizer in front, and takes over a ReLU behind it.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 import qkeras
 
+from bompnas.errors import InputError
 from bompnas.networks import calibrate, float_model, graph
 from bompnas.networks.layers import (
     IntegerConv2D,
     IntegerDense,
     IntegerDepthwiseConv2D,
     QuantizedAdd,
+    QuantizedAveragePooling2D,
     QuantizedGlobalAveragePooling2D,
 )
 from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer
@@ -113,6 +116,9 @@ def quantize(folded: keras.Model, policy: Policy, calibration: Calibration) -> k
 
     Returns:
         A functional model of QKeras layers; layers with weights keep their names.
+
+    Raises:
+        InputError: A convolution has groups, a depth multiplier or its channels first.
     """
     quantizer = _Rewriter(folded, policy, calibration)
     quantized = graph.rewrite(folded, clone=lambda layer: layer, call=quantizer.call)
@@ -131,7 +137,7 @@ class _Rewriter:
         self.fused = _fused_activations(folded)
         self.taken_over = {activation.name for activation in self.fused.values()}
         self.outputs = {tensor._keras_history.operation.name for tensor in folded.outputs}
-        self.grids: dict[int, int] = {}
+        self.grids: dict[int, ActivationQuantizer] = {}
         self.alive: list = []  # ids stay unique while the tensors live
 
     def call(self, operation, *arguments, **keywords):
@@ -144,30 +150,27 @@ class _Rewriter:
         if type(operation) is keras.layers.Add:
             return self._add(operation, inputs)
         if type(operation) is keras.layers.GlobalAveragePooling2D:
+            return self._mean(operation, inputs)
+        if type(operation) is keras.layers.AveragePooling2D:
             return self._pool(operation, inputs)
         output = graph.changed(operation)(*arguments, **keywords)
         if _is_centring(operation):
             quantizer = ActivationQuantizer(8, PIXEL_EXPONENT)
-            return self._on_grid(qkeras.QActivation(quantizer, name=INPUT)(output), PIXEL_EXPONENT)
-        if _keeps_grid(operation) and id(inputs) in self.grids:
+            return self._on_grid(qkeras.QActivation(quantizer, name=INPUT)(output), quantizer)
+        if id(inputs) in self.grids and _keeps_grid(operation, self.grids[id(inputs)].scale):
             return self._on_grid(output, self.grids[id(inputs)])
         return output
 
     def _weighted(self, layer, inputs):
+        _check_supported(layer)
         values = self._gridded(layer, inputs)
         bits = self.policy[layer.name]
-        activation = self.fused.get(layer.name)
-        if activation is None:
-            quantizer = self._quantizer(layer.name, bits.activations, signed=True)
-        else:
-            quantizer = self._quantizer(
-                activation.name, bits.activations, signed=False, maximum=getattr(activation, "max_value", None)
-            )
+        quantizer = self._output_quantizer(layer.name, bits.activations, signed=True)
         common = {
             "name": layer.name,
             "use_bias": layer.use_bias,
             "activation": quantizer,
-            "input_exponent": self.grids[id(values)],
+            "input_exponent": self.grids[id(values)].exponent,
         }
         if isinstance(layer, keras.layers.Dense):
             weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
@@ -183,21 +186,28 @@ class _Rewriter:
             else:
                 weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
                 made = IntegerConv2D(layer.filters, layer.kernel_size, **weights, **common)
-        return self._on_grid(made(values), quantizer.exponent)
+        return self._on_grid(made(values), quantizer)
 
     def _add(self, layer, inputs):
         values = [self._gridded(layer, tensor) for tensor in inputs]
         source = graph.sources(layer)[-1].name
-        quantizer = self._quantizer(layer.name, self.policy[source].activations, half_up=True)
-        return self._on_grid(QuantizedAdd(quantizer, name=layer.name)(values), quantizer.exponent)
+        quantizer = self._output_quantizer(layer.name, self.policy[source].activations, half_up=True)
+        return self._on_grid(QuantizedAdd(quantizer, name=layer.name)(values), quantizer)
 
-    def _pool(self, layer, inputs):
+    def _mean(self, layer, inputs):
         values = self._gridded(layer, inputs)
         quantizer = self._quantizer(layer.name, 8)
         pool = QuantizedGlobalAveragePooling2D(
-            quantizer, self.grids[id(values)], keepdims=layer.keepdims, name=layer.name
+            quantizer, self.grids[id(values)].exponent, keepdims=layer.keepdims, name=layer.name
         )
-        return self._on_grid(pool(values), quantizer.exponent)
+        return self._on_grid(pool(values), quantizer)
+
+    def _pool(self, layer, inputs):
+        values = self._gridded(layer, inputs)
+        quantizer = self.grids[id(values)]
+        grid = {"input_exponent": quantizer.exponent, "zero_point": quantizer.zero_point}
+        pool = QuantizedAveragePooling2D.from_config({**layer.get_config(), **grid})
+        return self._on_grid(pool(values), quantizer)
 
     def _gridded(self, layer, tensor):
         """The tensor itself where it is on a grid, else quantized."""
@@ -205,7 +215,15 @@ class _Rewriter:
             return tensor
         source = tensor._keras_history.operation.name
         quantizer = self._quantizer(source, 8)
-        return self._on_grid(qkeras.QActivation(quantizer, name=f"{layer.name}_input")(tensor), quantizer.exponent)
+        return self._on_grid(qkeras.QActivation(quantizer, name=f"{layer.name}_input")(tensor), quantizer)
+
+    def _output_quantizer(self, name: str, bits: int, signed: bool | None = None, **options) -> ActivationQuantizer:
+        """Quantizer of an operation's output, which may take over the ReLU behind it."""
+        if name not in self.fused:
+            return self._quantizer(name, bits, signed, **options)
+        maximum = graph.relu_maximum(self.fused[name])
+        maximum = None if maximum == math.inf else maximum
+        return self._quantizer(self.fused[name].name, bits, signed=False, maximum=maximum, **options)
 
     def _quantizer(self, name: str, bits: int, signed: bool | None = None, **options) -> ActivationQuantizer:
         """Quantizer of an operation's output; signed where the sample says so unless given."""
@@ -214,34 +232,43 @@ class _Rewriter:
         exponent = calibrate.exponent(values, bits, signed, cover=name in self.outputs)
         return ActivationQuantizer(bits, exponent, signed, **options)
 
-    def _on_grid(self, tensor, exponent: int):
-        self.grids[id(tensor)] = exponent
+    def _on_grid(self, tensor, quantizer: ActivationQuantizer):
+        self.grids[id(tensor)] = quantizer
         self.alive.append(tensor)
         return tensor
 
 
 def _fused_activations(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Quantizable layers whose only consumer is a ReLU: name -> that ReLU, which the layer's quantizer takes over."""
+    """Layers whose only consumer is a ReLU: name -> that ReLU, which the layer's quantizer takes over."""
     consumers = graph.consumers(model)
     outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
     return {
         layer.name: consumers[layer.name][0]
-        for layer in filter(graph.is_quantizable, model.layers)
-        if layer.name not in outputs and len(consumers[layer.name]) == 1 and _is_relu(consumers[layer.name][0])
+        for layer in model.layers
+        if (graph.is_quantizable(layer) or type(layer) is keras.layers.Add)
+        and layer.name not in outputs
+        and len(consumers[layer.name]) == 1
+        and graph.relu_maximum(consumers[layer.name][0]) is not None
     }
 
 
-def _is_relu(layer) -> bool:
-    """Whether the layer clips at zero and, at most, at a maximum."""
-    if type(layer) is keras.layers.ReLU:
-        return not layer.negative_slope and not layer.threshold
-    return type(layer) is keras.layers.Activation and layer.activation is keras.activations.relu
-
-
-def _keeps_grid(operation) -> bool:
+def _keeps_grid(operation, scale: float) -> bool:
+    """Whether an operation turns values on a grid of a scale into values on the same grid."""
+    maximum = graph.relu_maximum(operation)
+    if maximum is not None:
+        return maximum == math.inf or (maximum / scale).is_integer()
+    if type(operation) is keras.layers.Activation:
+        return graph.is_linear(operation)
     if type(operation) is keras.layers.UpSampling2D:
         return operation.interpolation == "nearest"
     return type(operation) in KEEPS_GRID
+
+
+def _check_supported(layer) -> None:
+    for option, expected in (("groups", 1), ("depth_multiplier", 1), ("data_format", "channels_last")):
+        found = getattr(layer, option, expected)
+        if found != expected:
+            raise InputError(f"layer {layer.name!r} has {option}={found!r}; only {expected!r} can be quantized")
 
 
 def _is_centring(operation) -> bool:

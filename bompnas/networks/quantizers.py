@@ -108,6 +108,11 @@ class ActivationQuantizer(BaseQuantizer):
         largest = 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
         return largest if self.maximum is None else min(largest, round(self.maximum / self.scale))
 
+    @property
+    def zero_point(self) -> int:
+        """What INT8 storage holds for 0: -128 without negative values, so that 256 levels fit."""
+        return 0 if self.signed else -128
+
     def from_real_integers(self, values):
         """Grid values of `values` given in units of the scale but not yet rounded: what an integer kernel ends with."""
         rounded = ops.floor(values + 0.5) if self.half_up else ops.round(values)
