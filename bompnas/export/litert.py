@@ -47,13 +47,15 @@ def write(
     """
     litert_limits.check(graph)
     file = LiteRTFile()
-    writer = GraphWriter(file, graph, int4)
+    writer = GraphWriter(file, int4)
     if io == "float":
         first = file.activation(f"{graph.input.name}/real", graph.input.shape)
         source = _quantized(file, writer, graph, first)
     else:
         first = source = file.activation(graph.input.name, graph.input.shape, quantization(graph.input.grid))
-    last = writer.operations(graph, source)
+    writer.begin(graph.input, source)
+    writer.operations(graph.operations)
+    last = writer.indices[graph.output]
     if io == "float" or tail is not None:
         real = file.activation(f"{graph.output}/real", graph.tensors[graph.output].shape)
         last = file.operator("DEQUANTIZE", 2, [last], real, schema.DequantizeOptionsT())

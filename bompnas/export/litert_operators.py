@@ -5,7 +5,7 @@ behind it, which compare raw values.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -19,7 +19,6 @@ from bompnas.export.graph import (
     Dense,
     DepthwiseConvolution,
     Grid,
-    IntegerGraph,
     Linear,
     MaxPool,
     Mean,
@@ -48,26 +47,28 @@ def quantization(grid: Grid) -> schema.QuantizationParametersT:
 
 
 class GraphWriter:
-    """Writes a graph's operations, one by one, into a file.
+    """Writes operations, one by one, into a file.
 
     Args:
         file: Where to.
-        graph: What.
         int4: Whether weights of up to 4 bits are stored as INT4.
     """
 
-    def __init__(self, file: LiteRTFile, graph: IntegerGraph, int4: bool):
+    def __init__(self, file: LiteRTFile, int4: bool):
         self.file = file
-        self.tensors = graph.tensors
         self.int4 = int4
+        self.tensors: dict[str, Tensor] = {}
         self.indices: dict[str, int] = {}
 
-    def operations(self, graph: IntegerGraph, source: int) -> int:
-        """Writes all of them behind the tensor `source`, an index; returns the index of the output."""
-        self.indices[graph.input.name] = source
-        for operation in graph.operations:
+    def begin(self, tensor: Tensor, index: int):
+        """Takes note of the tensor that the operations begin with, and of its index in the file."""
+        self.tensors[tensor.name], self.indices[tensor.name] = tensor, index
+
+    def operations(self, operations: Iterable[Operation]):
+        """Writes operations in order; the index of the tensor that they begin with is known."""
+        for operation in operations:
             _write(operation, self)
-        return self.indices[graph.output]
+            self.tensors[operation.name] = operation.output
 
     def input(self, operation: Operation) -> Tensor:
         """The only tensor that an operation takes."""
@@ -218,8 +219,34 @@ def _sum(operation: Add, writer: GraphWriter):
 
 @_write.register
 def _mean(operation: Mean, writer: GraphWriter):
-    axes = writer.integers(f"{operation.name}/axes", [1, 2])
-    writer.add(operation, "MEAN", 2, [axes], schema.ReducerOptionsT(keepDims=len(operation.output.shape) == 3))
+    """MEAN where it is exact: it adds zero points in float32 before it rounds, which moves values next to a tie."""
+    source, output = writer.input(operation), operation.output
+    height, width, _ = source.shape
+    count = height * width
+    if count & (count - 1) == 0 or source.grid.zero_point == output.grid.zero_point == 0:
+        axes = writer.integers(f"{operation.name}/axes", [1, 2])
+        writer.add(operation, "MEAN", 2, [axes], schema.ReducerOptionsT(keepDims=len(output.shape) == 3))
+    else:
+        _mean_by_product(operation, writer)
+
+
+def _mean_by_product(operation: Mean, writer: GraphWriter):
+    """A matrix product of each channel's map with ones, of which the step is 1 / count."""
+    source, output = writer.input(operation), operation.output
+    height, width, channels = source.shape
+    count, name = height * width, operation.name
+    maps = Tensor(f"{name}/maps", (channels, height, width), source.grid)
+    rows = Tensor(f"{name}/rows", (channels, count), source.grid)
+    means = Tensor(f"{name}/column", (channels, 1), output.grid)
+    ones = Dense((rows.name,), means, np.ones((count, 1), np.int32), 2, np.array([1 / count], np.float32), None)
+    writer.operations(
+        [
+            Transpose(operation.inputs, maps, (2, 0, 1)),
+            Reshape((maps.name,), rows),
+            ones,
+            Reshape((means.name,), output),
+        ]
+    )
 
 
 @_write.register(AveragePool)
