@@ -51,13 +51,10 @@ class LayerTable:
         A layer reads what the one before it writes (a sum has the width of its last addend), and 8 bits of an image, of
         globally pooled features and of a `float` layer, as `bompnas.networks.quantize` lays them out.
         """
-        present = networks.kind != ABSENT
-        column = {name: values[present] for name, values in zip(FIELDS, networks.fields, strict=True)}
-        first = (present & (present.cumsum(axis=1) == 1))[present]
-        input_bits = _input_bits(column, first)
+        column, first = present_columns(networks)
         return cls(
             **{name: column[name] for name in COLUMNS if name in column},
-            input_bits=input_bits,
+            input_bits=_input_bits(column, first),
             output_bits=column["activation_bits"],
         )
 
@@ -85,6 +82,27 @@ class LayerTable:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(LayerTable))
+
+
+def present_columns(networks: NetworkBatch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All fields of the present layers of n networks, one network after the other.
+
+    Returns:
+        Name of a field of `NetworkBatch` -> shape (m,); and which layers are the first of their network, shape (m,).
+    """
+    present = networks.kind != ABSENT
+    first = present & (present.cumsum(axis=1) == 1)
+    return {name: values[present] for name, values in zip(FIELDS, networks.fields, strict=True)}, first[present]
+
+
+def reads_pooled(column: dict[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+    """Which layers read globally pooled features, shape (m,); arguments as `present_columns` returns them.
+
+    Dense layers behind a map, unless they have more inputs than the map has channels: those read it flattened.
+    """
+    kind, channels = np.roll(column["kind"], 1), np.roll(column["out_channels"], 1)
+    behind_map = ~first & ((kind == CONV) | (kind == DEPTHWISE)) & (channels == column["in_channels"])
+    return behind_map & (column["kind"] == DENSE) & (column["input_size"] == 1)
 
 
 class PriceCache:
@@ -176,12 +194,7 @@ def _keys(layers: LayerTable) -> list[bytes]:
 
 
 def _input_bits(column: dict[str, np.ndarray], first: np.ndarray) -> np.ndarray:
-    """Width of what each layer reads [bits]; `first`: where a network begins, shape (m,)."""
-    before = {name: np.roll(column[name], 1) for name in ("kind", "out_channels", "activation_bits")}
-    after_map = (before["kind"] == CONV) | (before["kind"] == DEPTHWISE)
-    # A dense layer of more inputs than the map has channels reads the map itself, flattened.
-    pooled = (column["kind"] == DENSE) & (column["input_size"] == 1) & after_map
-    pooled &= column["in_channels"] == before["out_channels"]
-    bits = np.where(pooled, POOLED_BITS, before["activation_bits"])
-    bits = np.where(before["kind"] == FLOAT, REQUANTIZED_BITS, bits)
+    """Width of what each layer reads [bits], shape (m,); arguments as `present_columns` returns them."""
+    bits = np.where(reads_pooled(column, first), POOLED_BITS, np.roll(column["activation_bits"], 1))
+    bits = np.where(np.roll(column["kind"], 1) == FLOAT, REQUANTIZED_BITS, bits)
     return np.where(first, PIXEL_BITS, bits)
