@@ -1,6 +1,9 @@
 """Runs LiteRT files with the default kernels (XNNPACK)."""
 
+import contextlib
 import dataclasses
+import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from ai_edge_litert import interpreter as litert
 from bompnas.errors import InputError
 from bompnas.export import metadata
 from bompnas.export.graph import IntegerGraph
+from bompnas.export.litert_file import LiteRTFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Interpreter:
     def __init__(self, model: bytes | Path, threads: int = 1, batch: int = 64):
         data, place = metadata.contents(model)
         metadata.check(data, place)
+        _silence_greeting()
         try:
             self._interpreter = litert.Interpreter(model_content=data, num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -113,6 +118,20 @@ def litert_levels(interpreter: Interpreter, graph: IntegerGraph, levels: np.ndar
     scale, offset = graph.centring
     values = (levels * source.scale - offset) / scale
     return np.round(interpreter(values.astype(np.float32)) / result.scale).astype(np.int32)
+
+
+@functools.cache
+def _silence_greeting():
+    """XNNPACK announces itself on standard error, once in a process: let it do so for a file that nobody sees."""
+    file = LiteRTFile()
+    source, result = (file.activation(name, (1,)) for name in ("source", "result"))
+    file.operator("ABS", 1, [source], result)
+    standard_error = os.dup(2)
+    with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        stack.callback(os.close, standard_error)
+        stack.callback(os.dup2, standard_error, 2)
+        os.dup2(nowhere.fileno(), 2)
+        litert.Interpreter(model_content=file.finish(source, result)).allocate_tensors()
 
 
 def _port(details: dict) -> Port:
