@@ -85,7 +85,7 @@ def _by_layer(networks: NetworkBatch) -> dict[str, np.ndarray]:
         "size_bits": size_without_scales_bits + channels * SCALE_BITS,
         "size_without_scales_bits": size_without_scales_bits,
         "float_size_bits": params * FLOAT_BITS,
-        "macs": networks.macs,
+        "macs": networks.macs.copy(),
         "params": params,
     }
 

@@ -86,7 +86,7 @@ class LayerwiseModel(CostModel):
 
     def costs(self, networks: NetworkBatch) -> dict[str, np.ndarray]:
         """See `CostModel.costs`."""
-        return {name: values.sum(axis=1) for name, values in self.by_layer(networks).items()}
+        return {name: _total(values) for name, values in self.by_layer(networks).items()}
 
     def by_layer(self, networks: NetworkBatch) -> dict[str, np.ndarray]:
         """See `CostModel.by_layer`."""
@@ -101,6 +101,11 @@ class LayerwiseModel(CostModel):
     @functools.cached_property
     def _cache(self) -> PriceCache:
         return PriceCache()
+
+
+def _total(parts: np.ndarray) -> np.ndarray:
+    """Sums over layers, one layer after the other: the same to the last bit wherever absent layers stand."""
+    return parts.cumsum(axis=1)[:, -1] if parts.shape[1] else parts.sum(axis=1)
 
 
 class MeasuredModel(Protocol):
