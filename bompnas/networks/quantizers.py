@@ -44,7 +44,9 @@ class WeightQuantizer(BaseQuantizer):
         """Step of each output channel, broadcastable against the kernel."""
         axes = [axis for axis in range(len(kernel.shape)) if axis != self.axis % len(kernel.shape)]
         largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-        return ops.maximum(largest / float(self.levels), SMALLEST_STEP)
+        # A product: TensorFlow's graph optimizer makes one of a division by a constant, which rounds differently, and
+        # steps must be the same bits in a graph and out of it.
+        return ops.maximum(largest * (1.0 / self.levels), SMALLEST_STEP)
 
     def integers(self, kernel, step):
         """The kernel's integers as floats; `step` is as `step()` returns it, or larger."""

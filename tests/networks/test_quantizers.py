@@ -36,6 +36,13 @@ def test_depthwise_channels_have_steps_of_their_own():
     np.testing.assert_allclose(step.reshape(-1), np.array([1, 10, 100, 1000]) / 7, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [3, 4, 5, 6, 7, 8])
+def test_steps_are_the_same_bits_in_a_graph_and_out_of_it(bits):
+    kernel = tf.constant(np.random.default_rng(bits).normal(size=(50, 300)).astype("float32"))
+    quantizer = WeightQuantizer(bits)
+    np.testing.assert_array_equal(tf.function(quantizer.step)(kernel), quantizer.step(kernel))
+
+
 def test_level_count_comes_from_the_policy_not_from_the_bits(kernel):
     quantizer = WeightQuantizer(8, levels=119)
     assert np.abs(np.asarray(quantizer.integers(kernel, quantizer.step(kernel)))).max() == 119
