@@ -4,6 +4,7 @@ The walk follows the model's calls, into nested models too. A value on its way i
 
 * `_Image`: what the model takes, until its first quantizer, which makes it the graph's input,
 * `Tensor`: on a grid,
+* `Unrounded`: what a layer computes of tensors, until the quantizer behind it makes it one,
 * a Keras tensor of the float end, which is built anew on an input of its own.
 """
 
@@ -13,13 +14,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import qkeras
 
 from bompnas.errors import NotExportableError
-from bompnas.export import keras_layers
-from bompnas.export.graph import Clip, Grid, IntegerGraph, Operation, Tensor
+from bompnas.export import keras_layers, qkeras_layers
+from bompnas.export.graph import Clip, IntegerGraph, Operation, Tensor
+from bompnas.export.qkeras_layers import Unrounded
 from bompnas.networks.quantize import KEEPS_GRID
-from bompnas.networks.quantizers import ActivationQuantizer
 
 FLOAT_HEAD = "export.float_head: true leaves it, and all that follows, in float"
 BEFORE_GRID = (
@@ -69,6 +69,11 @@ class _Image:
     centring: tuple[float, float] = (1.0, 0.0)
     layers: tuple[tuple[Any, tuple[int, ...]], ...] = ()  # with the shapes that they make
 
+    @property
+    def name(self) -> str:
+        """Of the layer that it enters by."""
+        return self.source._keras_history.operation.name
+
 
 class _Walk:
     """Turns layers into operations, call by call, and remembers them."""
@@ -80,6 +85,7 @@ class _Walk:
         self.operations: dict[str, Operation] = {}
         self.layers: dict[str, str] = {}
         self.called: set[str] = set()
+        self.origins: dict[int, tuple] = {}
         self.boundary: tuple[Tensor, keras.KerasTensor] | None = None
 
     def follow(self, model: keras.Model, inputs: list) -> Any:
@@ -97,16 +103,18 @@ class _Walk:
 
     def extracted(self, output: Any) -> Extracted:
         """The result, for the value that the model ends with."""
-        if isinstance(output, Tensor):
-            last, tail = output, None
-        elif self.boundary is not None:
+        if isinstance(output, Unrounded):
+            if not self.float_head:
+                raise self._helped(NotExportableError(output.name, qkeras_layers.UNROUNDED))
+            output = self._in_float(*self.origins[id(output)][1:])
+        if isinstance(output, _Image):
+            raise NotExportableError(output.name, "no quantized layer follows it")
+        last, tail = output, None
+        if not isinstance(output, Tensor):
             last, given = self.boundary
             tail = keras.Model(given, output)
-        else:
-            last, tail = None, None
-        if last is None or last.name not in self.operations:
-            name = output.source.name if isinstance(output, _Image) else self.input.name
-            raise NotExportableError(name, "no quantized layer follows it")
+        if last.name not in self.operations:
+            raise NotExportableError(last.name, "no layer in integers follows it")
         graph = IntegerGraph(self.input, tuple(self.operations.values()), last.name, self.centring).until(last.name)
         return Extracted(graph, tail, {name: self.layers[name] for name in graph.tensors if name in self.layers})
 
@@ -114,13 +122,18 @@ class _Walk:
         if any(isinstance(value, keras.KerasTensor) for value in given):
             return self._in_float(node, given)
         try:
-            return self._in_integers(node, given)
+            made = self._in_integers(node, given)
+            if isinstance(made, Unrounded):
+                self.origins.setdefault(id(made), (made, node, given))
+            return made
         except NotExportableError as error:
             if self.float_head:
                 return self._in_float(node, given)
-            if not self.operations:
-                raise
-            raise NotExportableError(error.layer, f"{error.reason}; {FLOAT_HEAD}") from None
+            raise self._helped(error) from None
+
+    def _helped(self, error: NotExportableError) -> NotExportableError:
+        """The error with advice, where a float end would help."""
+        return NotExportableError(error.layer, f"{error.reason}; {FLOAT_HEAD}") if self.operations else error
 
     def _in_integers(self, node, given: list):
         layer = node.operation
@@ -132,7 +145,17 @@ class _Walk:
         shape = node.outputs[0].shape[1:]
         if isinstance(given[0], _Image):
             return self._before_grid(layer, given[0], shape)
-        if isinstance(layer, qkeras.QActivation):
+        if isinstance(given[0], Unrounded):
+            return self._behind(layer, given[0])
+        for value in given:
+            if isinstance(value, _Image):
+                raise NotExportableError(layer.name, BEFORE_GRID)
+            if isinstance(value, Unrounded):
+                raise NotExportableError(value.name, qkeras_layers.UNROUNDED)
+        value = qkeras_layers.unrounded(layer, given, shape)
+        if value is not None:
+            return self._activated(layer, value)
+        if qkeras_layers.is_activation(layer):
             return self._quantized(layer, given[0])
         return self._read(layer, given, shape)
 
@@ -147,7 +170,7 @@ class _Walk:
 
     def _before_grid(self, layer, image: _Image, shape: tuple[int, ...]) -> _Image | Tensor:
         """What a layer between the model's input and its first quantizer makes."""
-        if isinstance(layer, qkeras.QActivation):
+        if qkeras_layers.is_activation(layer):
             return self._begin(layer, image)
         if type(layer) is keras.layers.Rescaling and image == _Image(image.source):
             return dataclasses.replace(image, centring=_centring(layer))
@@ -157,11 +180,10 @@ class _Walk:
 
     def _begin(self, layer, image: _Image) -> Tensor:
         """The model's input on the grid of its first quantizer, and through the layers before that."""
-        source = image.source._keras_history.operation.name
         shape = tuple(image.source.shape[1:])
         if None in shape:
-            raise NotExportableError(source, f"its shape {shape} is not fixed")
-        tensor = Tensor(source, shape, _grid(layer))
+            raise NotExportableError(image.name, f"its shape {shape} is not fixed")
+        tensor = Tensor(image.name, shape, qkeras_layers.grid(layer))
         if self.input is None:
             self.input, self.centring = tensor, image.centring
         if (tensor, image.centring) != (self.input, self.centring):
@@ -173,7 +195,7 @@ class _Walk:
 
     def _quantized(self, layer, tensor: Tensor) -> Tensor:
         """What a quantizer makes of values on a grid: a part of them."""
-        wanted, grid = _grid(layer), tensor.grid
+        wanted, grid = qkeras_layers.grid(layer), tensor.grid
         if wanted.exponent != grid.exponent:
             raise NotExportableError(
                 layer.name, f"it moves values from scale 2^{grid.exponent} to 2^{wanted.exponent} without computing"
@@ -181,10 +203,29 @@ class _Walk:
         grid = dataclasses.replace(grid, low=max(grid.low, wanted.low), high=min(grid.high, wanted.high))
         if grid == tensor.grid:
             return tensor
-        output = Tensor(layer.name, tensor.shape, grid)
-        self.operations[output.name] = Clip((tensor.name,), output)
-        self.layers[output.name] = layer.name
-        return output
+        return self._made(Clip((tensor.name,), Tensor(layer.name, tensor.shape, grid)), layer)
+
+    def _activated(self, layer, value: Unrounded) -> Unrounded | Tensor:
+        """What a layer that computes makes with the activation inside it."""
+        if qkeras_layers.quantizer(layer) is not None:
+            return self._made(value.rounded(qkeras_layers.grid(layer)), layer)
+        inside = getattr(layer, "activation", None)
+        return value if inside is None else value.then(keras.layers.Activation(inside))
+
+    def _behind(self, layer, value: Unrounded) -> Unrounded | Tensor:
+        """What a layer behind one that computes makes of its output."""
+        if type(layer) is keras.layers.BatchNormalization:
+            return qkeras_layers.normalized(value, layer)
+        if not qkeras_layers.is_activation(layer):
+            return value.then(layer)
+        if value.name in self.operations:
+            raise NotExportableError(value.name, f"its output is quantized twice; the second time by {layer.name!r}")
+        return self._made(value.rounded(qkeras_layers.grid(layer)), layer)
+
+    def _made(self, operation: Operation, layer) -> Tensor:
+        self.operations[operation.name] = operation
+        self.layers[operation.name] = layer.name
+        return operation.output
 
     def _in_float(self, node, given: list):
         """What a layer of the float end makes."""
@@ -196,6 +237,8 @@ class _Walk:
         """A value for the float end."""
         if isinstance(value, keras.KerasTensor):
             return value
+        if isinstance(value, Unrounded):
+            return self._in_float(*self.origins[id(value)][1:])
         if isinstance(value, _Image):
             raise NotExportableError(node.operation.name, BEFORE_GRID)
         if self.boundary is None:
@@ -235,9 +278,3 @@ def _centring(layer) -> tuple[float, float]:
     if np.ndim(layer.scale) or np.ndim(layer.offset):
         raise NotExportableError(layer.name, "it rescales each channel differently; expected two numbers")
     return float(layer.scale), float(layer.offset)
-
-
-def _grid(layer) -> Grid:
-    if not isinstance(layer.activation, ActivationQuantizer):
-        raise NotExportableError(layer.name, f"its quantizer {layer.activation} has no power-of-two grid")
-    return keras_layers.grid(layer.activation)

@@ -136,14 +136,23 @@ def _output_grid(layer, half_up: bool = False) -> Grid:
     return grid(layer.activation)
 
 
-def _add(layer, inputs, shape):
+def summands(layer, inputs: Sequence[Tensor], shape: Shape) -> tuple[str, ...]:
+    """Names of what an addition takes.
+
+    Raises:
+        NotExportableError: Not two tensors of one shape.
+    """
     if len(inputs) != 2 or any(tensor.shape != shape for tensor in inputs):
         raise NotExportableError(
             layer.name,
             f"it adds tensors of shapes {', '.join(str(tensor.shape) for tensor in inputs)}; an integer addition takes "
             "two of one shape",
         )
-    return [Add(tuple(tensor.name for tensor in inputs), Tensor(layer.name, shape, _output_grid(layer, half_up=True)))]
+    return tuple(tensor.name for tensor in inputs)
+
+
+def _add(layer, inputs, shape):
+    return [Add(summands(layer, inputs, shape), Tensor(layer.name, shape, _output_grid(layer, half_up=True)))]
 
 
 def _mean(layer, inputs, shape):
