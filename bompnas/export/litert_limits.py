@@ -7,7 +7,7 @@ apart than these limits it leaves, without a word, to a kernel that rounds other
 import functools
 
 from bompnas.errors import NotExportableError
-from bompnas.export.graph import Add, IntegerGraph, Linear, Operation, Pad, Tensor, factor
+from bompnas.export.graph import Add, IntegerGraph, Linear, Mean, Operation, Pad, Tensor, factor
 
 LARGEST_BITS = 8
 FACTOR_LIMIT = 256.0
@@ -36,12 +36,13 @@ def _linear(operation: Linear, source: Tensor):
         raise NotExportableError(
             operation.name, f"LiteRT holds weights of up to {LARGEST_BITS} bits, found {operation.bits}"
         )
-    largest = factor(operation, source.grid).max()
-    if largest >= FACTOR_LIMIT:
-        raise NotExportableError(
-            operation.name,
-            f"XNNPACK takes step x input scale / output scale below {FACTOR_LIMIT:g}, found {largest:g}",
-        )
+    _check_factor(operation, float(factor(operation, source.grid).max()))
+
+
+@_check.register
+def _mean(operation: Mean, source: Tensor):
+    height, width, _ = source.shape
+    _check_factor(operation, source.grid.scale / operation.output.grid.scale / (height * width))
 
 
 @_check.register
@@ -61,3 +62,10 @@ def _pad(operation: Pad, source: Tensor):
     grid = source.grid
     if not grid.low <= 0 <= grid.high:
         raise NotExportableError(operation.name, f"zeros are not among its levels, {grid.low} to {grid.high}")
+
+
+def _check_factor(operation: Operation, found: float):
+    if found >= FACTOR_LIMIT:
+        raise NotExportableError(
+            operation.name, f"XNNPACK multiplies sums by factors below {FACTOR_LIMIT:g}, found {found:g}"
+        )
