@@ -1,5 +1,6 @@
 """Counted costs of networks: packed size, parameters, operations, peak activation memory."""
 
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ def counts(networks: NetworkBatch) -> dict[str, np.ndarray]:
     return _with_kb({name: values.sum(axis=1) for name, values in _by_layer(networks).items()})
 
 
+@dataclasses.dataclass(frozen=True)
 class Counts(CostModel):
     """What can be counted of a network whatever the device: `counts`, operations on bits and peak memory.
 

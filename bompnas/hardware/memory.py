@@ -91,9 +91,8 @@ class _Graph:
         tensors = 0
         for name in names:
             if name not in self._bits:
-                raise InputError(
-                    f"{reader}: found {name!r}, expected one of the tensors before: {', '.join(self._bits)}"
-                )
+                known = ", ".join(self._bits) or "none"
+                raise InputError(f"{reader}: found {name!r}, expected names of tensors before: {known}")
             tensors |= self._bits[name]
         return tensors
 

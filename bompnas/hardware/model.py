@@ -11,7 +11,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class CostModel(abc.ABC):
         quantities: What the model tells of.
     """
 
-    quantities: ClassVar[tuple[Quantity, ...]]
+    quantities: tuple[Quantity, ...]
 
     @abc.abstractmethod
     def costs(self, networks: NetworkBatch) -> dict[str, np.ndarray]:

@@ -1,1 +1,1 @@
-"""What anybody needs to test a search method of their own: small problems, simulated searches, conformance tests."""
+"""What anybody needs to test a search method or a cost model of their own: problems, searches, conformance tests."""

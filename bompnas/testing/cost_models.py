@@ -141,16 +141,17 @@ class CostModelConformance:
 
     def test_one_network_is_priced_as_many_are(self) -> None:
         """`cost` says the same of one network, with its layers by name."""
-        model = self.model()
-        for network in self.networks():
-            batch, cost = NetworkBatch.of([network]), model.cost(network)
-            assert cost.total == {name: values[0] for name, values in model.costs(batch).items()}
-            parts = model.by_layer(batch)
-            expected = {
-                layer.name: {name: values[0, place] for name, values in parts.items()}
+        model, batch = self.model(), self._batch()
+        costs, parts = model.costs(batch), model.by_layer(batch)
+        for row, network in enumerate(self.networks()):
+            found = model.cost(network)
+            expected = {name: values[row].item() for name, values in costs.items()}
+            assert found.total == expected, f"{found.total} found, expected {expected}"
+            layers = {
+                layer.name: {name: values[row, place].item() for name, values in parts.items()}
                 for place, layer in enumerate(network.layers)
             }
-            assert cost.layers == expected
+            assert found.layers == layers, f"{found.layers} found, expected {layers}"
 
     def test_wider_is_not_cheaper(self) -> None:
         """Costs that are said to be monotone never fall where one layer's weights or activations become wider."""
@@ -181,9 +182,10 @@ class CostModelConformance:
 def networks(widths: Sequence[int]) -> tuple[Network, ...]:
     """Small networks of every kind of layer, their widths drawn from some [bits]."""
     space, generator = problems.networks().problem.space, np.random.default_rng(0)
-    sampled = [space.decode(genotype) for genotype in space.genotypes(sampling.uniform(space, generator, 6))]
+    codes = [*sampling.uniform(space, generator, 5), space.sizes - 1]
+    decoded = [space.decode(genotype) for genotype in space.genotypes(np.array(codes))]
     drawn = []
-    for network in (*sampled, _unusual()):
+    for network in (*decoded, _unusual()):
         bits = generator.choice(np.array(widths), (len(network.layers), 2)).tolist()
         layers = [
             layer if layer.kind == "float" else _with_bits(layer, *pair)

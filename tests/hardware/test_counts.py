@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bompnas.hardware.counts import counts
+from bompnas.hardware.counts import Counts, counts
+from bompnas.hardware.memory import peak_memory_b
 from bompnas.space.batch import NetworkBatch
 from bompnas.space.head import DenseHead
 from bompnas.space.loader import load
@@ -155,3 +156,57 @@ def test_the_papers_seed_network():
     assert (found["size_bits"], found["size_without_scales_bits"]) == (800_816, 709_648)
     assert (found["params"], found["macs"]) == (80_159, 10_934_784)
     assert found["size_kb"] == pytest.approx(100.102)
+
+
+@given(SEEDS, SEEDS, st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_model_tells_counts_operations_on_bits_and_memory(random_space, space_seed, seed, floats):
+    space = random_space(space_seed)
+    if floats:
+        space = dataclasses.replace(space, head=with_a_float_head)
+    batch = space.batch(uniform(space, np.random.default_rng(seed), 6))
+    found = Counts().costs(batch)
+    memory = peak_memory_b(batch)
+    bitops = found.pop("bitops")
+    np.testing.assert_array_equal(found.pop("peak_memory_b"), memory)
+    np.testing.assert_array_equal(found.pop("peak_memory_kb"), memory / 1000)
+    np.testing.assert_array_equal(bitops, 8 * (batch.macs * batch.weight_bits).sum(axis=1))
+    expected = counts(batch)
+    assert list(found) == list(expected)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_operations_on_bits_multiply_weights_and_inputs(network):
+    widths = ((5, 3), (7, 4), (4, 6))
+    layers = tuple(
+        dataclasses.replace(layer, weight_bits=weights, activation_bits=activations)
+        for layer, (weights, activations) in zip(network.layers, widths, strict=True)
+    )
+    cost = Counts().cost(dataclasses.replace(network, layers=layers))
+    expected = {"stem": 72 * 16 * 5 * 8, "depthwise": 16 * 16 * 7 * 3, "head_dense": 12 * 4 * 8}
+    assert {name: parts["bitops"] for name, parts in cost.layers.items()} == expected
+    assert cost.total["bitops"] == sum(expected.values())
+
+
+def test_the_parts_of_a_layer_by_hand(network):
+    norm = Layer("norm", "float", 1, 1, 7, 1, 1, 1, 32, 32, "linear", "head", bias=False)
+    layers = Counts().cost(dataclasses.replace(network, layers=(*network.layers, norm))).layers
+    assert layers["stem"] == {
+        "size_bits": 72 * 5 + 64 * 4,
+        "size_kb": (72 * 5 + 64 * 4) / 8000,
+        "size_without_scales_bits": 72 * 5 + 32 * 4,
+        "float_size_bits": 76 * 32,
+        "macs": 72 * 16,
+        "params": 76,
+        "bitops": 72 * 16 * 5 * 8,
+    }
+    assert layers["norm"] == {
+        "size_bits": 224,
+        "size_kb": 0.028,
+        "size_without_scales_bits": 224,
+        "float_size_bits": 224,
+        "macs": 0,
+        "params": 7,
+        "bitops": 0,
+    }
