@@ -1,0 +1,319 @@
+"""The page of results and its picture."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from end_to_end import machine
+
+from exporting import sizes
+
+Row = Mapping[str, Any]
+PICTURE = "export_sizes.png"
+ENGINES = (
+    "Keras",
+    "LiteRT",
+    "LiteRT, 2 threads",
+    "LiteRT, batches of 1",
+    "LiteRT, float ends",
+    "LiteRT, INT4 weights",
+    "LiteRT, built-in kernels",
+)
+
+
+def write(
+    results: Path, *, parity: Sequence[Row], random: Sequence[Row], size: Sequence[Row], speed: Sequence[Row]
+) -> None:
+    """Writes `export.md` and the picture into the folder of results."""
+    lines = ["# Export", "", f"`python benchmarks/export.py report` on {machine()}."]
+    if parity:
+        lines += _parity(parity)
+    if random:
+        lines += _random(random)
+    if size:
+        draw(size, results / PICTURE)
+        lines += _sizes(size)
+    if speed:
+        lines += _speed(speed)
+    (results / "export.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+# --- Parity -----------------------------------------------------------------------------------------------------------
+
+
+def _parity(rows: Sequence[Row]) -> list[str]:
+    strict = ENGINES[:5]
+    unequal = [f"{name} on {row['name']}" for row in rows for name in strict if row["differences"][name]["equal"] < 1]
+    outputs = sum(row["outputs"] for row in rows)
+    verdict = (
+        f"**All {outputs:,} outputs are equal in Keras, the emulator and LiteRT** (batches of 64 and of 1, one and two "
+        "threads, INT8 and float ends)."
+        if not unequal
+        else f"**Not equal to the emulator everywhere: {'; '.join(unequal)}.**"
+    )
+    return [
+        "",
+        "## Trained networks",
+        "",
+        verdict,
+        "",
+        "Digits: the front of `experiments/digits.yaml`, finally trained, on all images of digits and as many shifted "
+        "by a pixel. CIFAR-10: layers of Table I at full size, trained on 4,000 images for 4 + 1 epochs, bits 4 to 8 "
+        "from layer to layer; then two output channels of every layer are set to zero, one of them with its bias, "
+        "which is what the accuracy suffers from. Accuracies are of the test part (CIFAR-10: of its images that are "
+        "compared).",
+        "",
+        *_table(
+            ["network", "layers", "weights", "weight bits", "zero channels", "layers of 1 channel", "images", "outputs"]
+            + ["accuracy: Keras", "emulator", "LiteRT"],
+            (
+                [
+                    row["name"],
+                    row["layers"],
+                    f"{row['weights']:,}",
+                    _span(row["bits"]),
+                    row["zero_channels"],
+                    row["single_channel_layers"],
+                    f"{row['images']:,}",
+                    f"{row['outputs']:,}",
+                    *(f"{row['accuracy'][name]:.4f}" for name in ("Keras", "emulator", "LiteRT")),
+                ]
+                for row in rows
+            ),
+        ),
+        "",
+        "Compared with the emulator: share of equal outputs / share of images with the same class / largest difference "
+        "in steps of the output (LSB). The last two columns are for information: no exactness is claimed for INT4 "
+        "weights, which XNNPACK leaves to other kernels, nor for LiteRT's built-in kernels, which round twice.",
+        "",
+        *_table(
+            ["network", *ENGINES],
+            ([row["name"], *(_difference(row["differences"][name]) for name in ENGINES)] for row in rows),
+        ),
+    ]
+
+
+def _difference(found: Row) -> str:
+    return f"{_percent(found['equal'])} / {_percent(found['argmax'])} / {found['max_lsb']}"
+
+
+# --- Random networks --------------------------------------------------------------------------------------------------
+
+
+def _random(rows: Sequence[Row]) -> list[str]:
+    exported = [row for row in rows if "not_exportable" not in row]
+    refused = Counter(row["not_exportable"] for row in rows if "not_exportable" in row)
+    checks = {
+        "LiteRT == emulator": [row["litert"] == 0 for row in exported],
+        "Keras == emulator": [row["keras"] == 0 for row in exported],
+        "packed, read back, emulated: unchanged": [row["unpacked"] == 0 for row in exported],
+        "weights, steps and biases in the file == Keras' integers": [row["weights_equal"] for row in exported],
+    }
+    spaces = Counter(row["space"] for row in rows)
+    narrow = sum(row["activation_bits"] < 8 for row in rows)
+    lines = [
+        "",
+        "## Random networks",
+        "",
+        f"{len(rows)} random networks ({', '.join(f'{count} of {name}' for name, count in spaces.items())}) with "
+        f"random weights, weight bits 4 to 8 layer by layer and zero channels; {narrow} of them with activations of 2 "
+        "to 7 bits. Each is run on 32 random images of 8x8 pixels.",
+        "",
+        *_table(
+            ["check", "holds", "of"],
+            ([name, sum(held), len(held)] for name, held in checks.items()),
+        ),
+        "",
+        "All could be exported." if not refused else "Not exportable: ",
+    ]
+    lines += [f"* {count}: {reason}" for reason, count in refused.items()]
+    for name, key in (("LiteRT", "litert"), ("Keras", "keras")):
+        wrong = [row for row in exported if row[key]]
+        lines += [
+            f"* {name} differs on seed {row['seed']} ({row['space']}, {row['activation_bits']}-bit activations) by up "
+            f"to {row[key]} LSB"
+            for row in wrong
+        ]
+    used = np.median([row["levels_used"] for row in exported])
+    chosen = sum(row["classes_chosen"] > 1 for row in exported)
+    lines += [
+        "",
+        f"The outputs are no constants: the median network puts out {used:.0f} different levels, and {chosen} of "
+        f"{len(exported)} networks choose more than one class.",
+    ]
+    return lines
+
+
+# --- Sizes ------------------------------------------------------------------------------------------------------------
+
+NAMES = (sizes.PACKED, sizes.OURS, sizes.OURS_INT4, sizes.PTQ, sizes.QAT, sizes.QAT_WIDE)
+
+
+def _sizes(rows: Sequence[Row]) -> list[str]:
+    return [
+        "",
+        "## Sizes and accuracy of a front",
+        "",
+        f"![bytes and accuracy]({PICTURE})",
+        "",
+        "The finally trained networks of `experiments/digits.yaml`. Accuracies are of the test part "
+        f"({rows[0]['test_images']} images; one image is {100 / rows[0]['test_images']:.2f} points), computed by the "
+        "LiteRT interpreter from the file, or by the emulator from the packed form.",
+        "",
+        "* *packed*: weights at their width, 32 bits for each step and bias, and the header.",
+        "* *LiteRT*: our files; every channel takes some 24 bytes of scales and zero points there.",
+        "* *converter, PTQ*: `tf.lite.TFLiteConverter` on the folded float model, all in integers, with 128 training "
+        "images as representative data. It starts from the float network before quantization-aware fine-tuning, holds "
+        "8 bits everywhere and so is another network: a larger one than was searched for.",
+        "* *converter, QAT*: the quantized network with fake-quant nodes of each layer's bits, per channel, and the "
+        "ranges of our grids.",
+        "* *QAT at 8 bits*: the same with 8-bit nodes on the weights that span 127 of our steps, which keeps our "
+        "integers.",
+        "",
+        "*Same class* is the share of test images for which the file chooses what our network chooses. A layer is *off "
+        f"the grid* if a weight is more than {sizes.OFF_GRID} of our steps from ours.",
+        "",
+        *_table(
+            ["network", "file", "bytes", "gzip", "accuracy", "same class", "layers off the grid", "largest [steps]"],
+            (_size_row(row, name) for row in rows for name in NAMES),
+        ),
+        "",
+        *_table(
+            ["network", "weights", "channels", "packed size [bits]", "header [bytes]", "float accuracy", "bits"],
+            (
+                [
+                    row["name"],
+                    row["weights"],
+                    row["channels"],
+                    row["size_bits"],
+                    row["header_bytes"],
+                    f"{row['float_accuracy']:.4f}",
+                    " ".join(map(str, row["bits"])),
+                ]
+                for row in rows
+            ),
+        ),
+        "",
+        *_by_bits(rows),
+    ]
+
+
+def _size_row(row: Row, name: str) -> list[object]:
+    found = row["files"][name]
+    deviations = found["deviations"]
+    grid = ["", ""] if deviations is None else [f"{sizes.off_grid(deviations)} of {len(deviations)}"]
+    if deviations is not None:
+        grid.append(f"{max(deviations):.3f}")
+    shown = [row["name"], name, f"{found['bytes']:,}", f"{found['gzip_bytes']:,}"]
+    return [*shown, f"{found['accuracy']:.4f}", _percent(found["argmax"]), *grid]
+
+
+def _by_bits(rows: Sequence[Row]) -> list[str]:
+    """How far the converter's QAT route puts weights off our grid, by the layer's bits."""
+    deviations: dict[int, list[float]] = {}
+    for row in rows:
+        for bits, deviation in zip(row["bits"], row["files"][sizes.QAT]["deviations"], strict=True):
+            deviations.setdefault(bits, []).append(deviation)
+    return [
+        "What the converter's QAT route does to weights, by their bits:",
+        "",
+        *_table(
+            ["bits", "layers", "off our grid", "largest deviation [steps]"],
+            (
+                [bits, len(found), sizes.off_grid(found), f"{max(found):.3f}"]
+                for bits, found in sorted(deviations.items())
+            ),
+        ),
+    ]
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Accuracy over bytes of every file, one line for each way to make them."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    from bompnas.report import style
+
+    with style.context():
+        figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+        axes = figure.add_subplot()
+        for name, colour, marker in zip(NAMES, style.CATEGORIES, style.MARKERS, strict=False):
+            points = sorted((row["files"][name]["bytes"] / 1000, 100 * row["files"][name]["accuracy"]) for row in rows)
+            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, linewidth=1, markersize=5, label=name)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("File [kB]")
+        axes.set_ylabel("Test accuracy [%]")
+        axes.legend(loc="lower right")
+        style.save_png(figure, path)
+
+
+# --- Speed ------------------------------------------------------------------------------------------------------------
+
+
+def _speed(rows: Sequence[Row]) -> list[str]:
+    names = list(rows[0]["latency"])
+    return [
+        "",
+        "## Speed",
+        "",
+        "Latency of one image: median (10th to 90th percentile) of 100 runs on one thread, in milliseconds. The "
+        "machine was busy with other work, which the spread shows.",
+        "",
+        *_table(
+            ["network", "MACs", *names, f"{names[0]}, 2 threads"],
+            (
+                [
+                    row["name"],
+                    f"{row['macs']:,}",
+                    *(_latency(row["latency"][name][0]) for name in names),
+                    _latency(row["latency"][names[0]][1]),
+                ]
+                for row in rows
+            ),
+        ),
+        "",
+        "Seconds of the export, wall time; parity is `bompnas.export.parity.check`.",
+        "",
+        *_table(
+            ["network", "layers", *rows[0]["seconds"], "images of parity", "its result"],
+            (
+                [
+                    row["name"],
+                    row["layers"],
+                    *(f"{value:.3f}" for value in row["seconds"].values()),
+                    row["parity_images"],
+                    row["parity"],
+                ]
+                for row in rows
+            ),
+        ),
+    ]
+
+
+def _latency(found: Row) -> str:
+    return f"{found['median_ms']:.3f} ({found['low_ms']:.3f} to {found['high_ms']:.3f})"
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
+    return [
+        "| " + " | ".join(map(str, header)) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+    ]
+
+
+def _span(bits: Sequence[int]) -> str:
+    return f"{bits[0]}" if len(bits) == 1 else f"{bits[0]} to {bits[-1]}"
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that 100 % means all."""
+    return "100 %" if share == 1 else f"{np.floor(share * 10_000) / 100:.2f} %"
