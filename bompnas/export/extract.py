@@ -37,7 +37,7 @@ class Extracted:
         graph: Its integer part.
         tail: Its float end, from the real values of the graph's output to the model's output, sharing the model's
             layers; None if the model is all integer.
-        layers: Tensor name -> name of the Keras layer whose output the tensor is; without tensors inside a layer.
+        layers: Tensor name -> name of the Keras layer whose output the tensor is, where there is one.
     """
 
     graph: IntegerGraph
@@ -157,16 +157,19 @@ class _Walk:
             return self._activated(layer, value)
         if qkeras_layers.is_activation(layer):
             return self._quantized(layer, given[0])
-        return self._read(layer, given, shape)
+        return self._named(self._read(layer, given, shape), layer)
 
     def _read(self, layer, given: list[Tensor], shape: tuple[int, ...]) -> Tensor:
-        """The output of a layer on tensors."""
+        """The output of a layer that goes from grid to grid by itself."""
         made = keras_layers.read(layer, given, shape)
         for operation in made:
             self.operations[operation.name] = operation
-        output = made[-1].output if made else given[0]
-        self.layers[output.name] = layer.name
-        return output
+        return made[-1].output if made else given[0]
+
+    def _named(self, tensor: Tensor, layer) -> Tensor:
+        """The tensor, known to be a layer's output."""
+        self.layers[tensor.name] = layer.name
+        return tensor
 
     def _before_grid(self, layer, image: _Image, shape: tuple[int, ...]) -> _Image | Tensor:
         """What a layer between the model's input and its first quantizer makes."""
@@ -190,8 +193,7 @@ class _Walk:
             raise NotExportableError(layer.name, "the model's input is quantized in another way by a layer before it")
         for moving, moved in image.layers:
             tensor = self._read(moving, [tensor], moved)
-        self.layers[tensor.name] = layer.name
-        return tensor
+        return self._named(tensor, layer)
 
     def _quantized(self, layer, tensor: Tensor) -> Tensor:
         """What a quantizer makes of values on a grid: a part of them."""
@@ -224,8 +226,7 @@ class _Walk:
 
     def _made(self, operation: Operation, layer) -> Tensor:
         self.operations[operation.name] = operation
-        self.layers[operation.name] = layer.name
-        return operation.output
+        return self._named(operation.output, layer)
 
     def _in_float(self, node, given: list):
         """What a layer of the float end makes."""

@@ -64,7 +64,7 @@ def read(layer, inputs: Sequence[Tensor], shape: Shape) -> list[Operation]:
         return _relu(layer, inputs[0])
     reader = READERS.get(type(layer))
     if reader is None or (type(layer) is keras.layers.Activation and not graph.is_linear(layer)):
-        raise NotExportableError(layer.name, f"{_kind(layer)} has no integer counterpart")
+        raise NotExportableError(layer.name, f"{_kind(layer)} computes in float")
     return reader(layer, inputs, shape)
 
 
