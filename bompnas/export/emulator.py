@@ -6,6 +6,7 @@ layer, where the arithmetic itself says float32.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -35,7 +36,7 @@ from bompnas.export.graph import (
     factor,
 )
 
-_VALUES_AT_ONCE = 2**18  # of the largest array: chunks of images that fit the cache are the fastest
+_VALUES_AT_ONCE = 2**19  # of the largest array: chunks of images that fit the cache are the fastest
 _EXACT_FLOAT32 = 2**24
 
 
@@ -237,11 +238,12 @@ def _windows(
     """
     reach = [(length - 1) * gap + 1 for length, gap in zip(size, dilation, strict=True)]
     if padding == "same":
-        margins = [(0, 0)]
+        margins = []
         for length, stride, extent in zip(values.shape[1:3], strides, reach, strict=True):
             missing = max((math.ceil(length / stride) - 1) * stride + extent - length, 0)
             margins.append((missing // 2, missing - missing // 2))
-        values = np.pad(values, (*margins, (0, 0)), constant_values=padded_with)
+        if any(itertools.chain(*margins)):
+            values = np.pad(values, ((0, 0), *margins, (0, 0)), constant_values=padded_with)
     windows = np.lib.stride_tricks.sliding_window_view(values, reach, axis=(1, 2))
     return windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
 
