@@ -37,8 +37,9 @@ def write(
         graph: What to write.
         io: `int8`: raw values go in and come out, see `read_metadata` for what they stand for. `float`: the file takes
             what the Keras model takes and returns real values.
-        int4: Store weights of up to 4 bits as INT4, half the bytes. XNNPACK leaves such convolutions to kernels that
-            round twice, so outputs differ from the INT8 file's.
+        int4: Store weights of up to 4 bits as INT4, half the bytes. XNNPACK takes such a dense layer, if the number of
+            its inputs is even, and computes it exactly; other layers it leaves to kernels that round twice: up to a
+            quarter of a layer's outputs were off by one level, and what follows from them in later layers.
         tail: A float model from the graph's output on, appended as TensorFlow converts it; the output is then float.
         labels: Names of the outputs, kept in the metadata.
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,14 +56,12 @@ def read_metadata(model: bytes | Path) -> dict[str, Any]:
         InputError: The file is damaged, or not ours.
     """
     data, place = contents(model)
-    check(data, place)
-    try:
-        file = schema.Model.GetRootAs(data)
-        entries = [file.Metadata(index) for index in range(file.MetadataLength())]
-        (entry,) = (entry for entry in entries if entry.Name() == NAME.encode())
-        content = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    except (ValueError, TypeError, AttributeError, IndexError, struct.error):
-        raise InputError(f"{place}: expected a LiteRT file of bompnas, found one without its metadata") from None
+    if not check(data, place):
+        raise InputError(f"{place}: expected a LiteRT file of bompnas, found one without its metadata")
+    file = schema.Model.GetRootAs(data)
+    entries = (file.Metadata(index) for index in range(file.MetadataLength()))
+    entry = next(entry for entry in entries if entry.Name() == NAME.encode())
+    content = json.loads(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
     if content["format"] != FORMAT:
         raise InputError(f"{place}: expected metadata of format {FORMAT}, found {content['format']!r}")
     return content
@@ -81,28 +78,35 @@ def contents(model: bytes | Path) -> tuple[bytes, str]:
 
 
 def sign(data: bytes) -> bytes:
-    """Fills in the checksum of a file that holds a description."""
-    return _with_checksum(data, hashlib.sha256(data).hexdigest().encode())
+    """The file with the checksum of its present bytes; it holds a description."""
+    return _with_checksum(data, _checksum(data))
 
 
-def check(data: bytes, place: str):
+def check(data: bytes, place: str) -> bool:
     """Refuses what is no LiteRT file, and files of ours of which any byte has changed.
 
     Args:
         data: A file.
         place: What errors call it.
 
+    Returns:
+        Whether the file is ours and whole. Of a file without our checksum nothing is known but its identifier.
+
     Raises:
-        InputError: It is foreign, cut off or damaged. Damage to a file that others wrote is not always found.
+        InputError: It is foreign, or ours and damaged.
     """
     if data[4:8] != IDENTIFIER:
         raise InputError(f"{place}: expected a LiteRT file, found {len(data)} bytes that begin with {data[:8]!r}")
     found = _CHECKSUM.search(data)
     if found is None:
-        return
-    expected = hashlib.sha256(_with_checksum(data, _UNSIGNED.encode())).hexdigest().encode()
-    if found[2] != expected:
+        return False
+    if found[2] != _checksum(data):
         raise InputError(f"{place}: expected the bytes that were written, found a damaged or cut off file")
+    return True
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(_with_checksum(data, _UNSIGNED.encode())).hexdigest().encode()
 
 
 def _with_checksum(data: bytes, checksum: bytes) -> bytes:
