@@ -34,7 +34,7 @@ from bompnas.export.graph import (
     Transpose,
     Upsample,
 )
-from bompnas.export.validate import output_shape
+from bompnas.export.validate import LARGEST_RANK, output_shape
 
 # An operation's kind is its place here.
 _KINDS: tuple[type[Operation], ...] = (
@@ -213,7 +213,9 @@ def _read_attributes(reader: _Reader, kind: type[Operation], source: tuple[int, 
 
 def _unread(reader: _Reader, shape: tuple[int, ...], bits: int, flags: int) -> dict[str, Any]:
     """Arrays of a linear layer that take no memory yet; refuses what the file cannot hold."""
-    if not 2 <= bits <= 16 or math.prod(shape) * bits > 8 * len(reader.data):
+    if not 2 <= bits <= 16:
+        raise InputError(f"weights have 2 to 16 bits; found {bits}")
+    if math.prod(shape) * bits > 8 * len(reader.data):
         raise InputError(f"a layer of {math.prod(shape)} weights of {bits} bits cannot be in {len(reader.data)} bytes")
     weights, steps = np.broadcast_to(np.int32(1), shape), np.broadcast_to(np.float32(1), shape[-1:])
     return {"weights": weights, "bits": bits, "steps": steps, "bias": steps if flags & _BIAS else None}
@@ -228,7 +230,10 @@ def _read_grid(reader: _Reader) -> Grid:
 
 
 def _read_shape(reader: _Reader) -> tuple[int, ...]:
-    return reader.numbers(f"{reader.number('B')}I")
+    rank = reader.number("B")
+    if not 1 <= rank <= LARGEST_RANK:
+        raise InputError(f"tensors have 1 to {LARGEST_RANK} axes; found {rank}")
+    return reader.numbers(f"{rank}I")
 
 
 def _tensor(tensors: Sequence[Tensor], index: int) -> Tensor:

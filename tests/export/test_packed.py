@@ -228,6 +228,26 @@ def test_a_layer_larger_than_the_file_takes_no_memory():
 
 
 @pytest.mark.parametrize(
+    ("shape", "bits", "message"),
+    [
+        ([], 8, "1 to 4 axes; found 0"),
+        ([1] * 5, 8, "1 to 4 axes; found 5"),
+        ([0], 8, "1 to 4 axes and 1 to"),
+        ([1], 1, "2 to 16"),
+    ],
+)
+def test_structures_that_cannot_be_are_refused(shape, bits, message):
+    grid = struct.pack("<4b", -7, -128, 127, 0)
+    dense = struct.pack("<BH", 2, 0) + grid + struct.pack("<HBB", 1, bits, 0)
+    header = (
+        struct.pack("<HHff", 1, 1, 1, 0) + grid + bytes([len(shape)]) + struct.pack(f"<{len(shape)}I", *shape) + dense
+    )
+    numbers = struct.pack("<f", 1) + bytes(math.ceil(math.prod(shape) * bits / 8))
+    with pytest.raises(InputError, match=message):
+        unpack(sealed(b"BOMP" + struct.pack("<3I", 1, 0, 0) + header + bytes(-len(header) % 4) + numbers))
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", r"expected b'BOMP' at the beginning; found b''"),
