@@ -240,7 +240,7 @@ def _places(
     """Rows and columns of what a window makes of a map."""
     _map(operation, source)
     for what, pair in (("window", size), ("strides", operation.strides), ("dilation", dilation)):
-        _expect(min(pair) >= 1, operation.name, f"a {what} of 1 or more", pair)
+        _expect(min(pair) >= 1, operation.name, f"{what} of 1 or more", pair)
     rows, columns = (
         _fitting(*lengths, operation.padding)
         for lengths in zip(source[:2], size, operation.strides, dilation, strict=True)
