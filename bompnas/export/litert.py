@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from bompnas.errors import InputError
 from bompnas.export import litert_limits, metadata
 from bompnas.export.graph import IntegerGraph
 from bompnas.export.litert_file import LiteRTFile
@@ -44,8 +45,12 @@ def write(
         labels: Names of the outputs, kept in the metadata.
 
     Raises:
+        InputError: `io` is neither.
         NotExportableError: LiteRT cannot hold a layer, or its kernels do not compute it exactly.
     """
+    if io not in ("int8", "float"):
+        raise InputError(f"io: expected 'int8' or 'float', found {io!r}")
+    graph = graph.until(graph.output)
     litert_limits.check(graph)
     file = LiteRTFile()
     writer = GraphWriter(file, int4)

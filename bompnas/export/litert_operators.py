@@ -96,7 +96,7 @@ class GraphWriter:
         """Writes an operator that makes `tensor` up to its clamp, and the clamp; returns the result's index."""
         function, low, high = _Activation.NONE, -128, 127
         if hasattr(options, "fusedActivationFunction"):
-            function, low, high = fused_activation(tensor.grid)
+            function, low, high = _fused_activation(tensor.grid)
             options.fusedActivationFunction = function
         bounds = _missing_bounds(tensor.grid, low, high)
         result = self.activation(tensor, before=bounds)
@@ -152,7 +152,7 @@ class GraphWriter:
         return self.file.constant(name, np.array(values, np.int32))
 
 
-def fused_activation(grid: Grid) -> tuple[int, int, int]:
+def _fused_activation(grid: Grid) -> tuple[int, int, int]:
     """The fused activation that clamps closest to a grid, and the raw values that it clamps to.
 
     Kernels round 6 / scale to an integer; at scales that are powers of two, halves are 1.5 alone, where all of them
@@ -238,7 +238,7 @@ def _mean_by_product(operation: Mean, writer: GraphWriter):
     maps = Tensor(f"{name}/maps", (channels, height, width), source.grid)
     rows = Tensor(f"{name}/rows", (channels, count), source.grid)
     means = Tensor(f"{name}/column", (channels, 1), output.grid)
-    ones = Dense((rows.name,), means, np.ones((count, 1), np.int32), 2, np.array([1 / count], np.float32), None)
+    ones = Dense((rows.name,), means, np.ones((count, 1), np.int32), 8, np.array([1 / count], np.float32), None)
     writer.operations(
         [
             Transpose(operation.inputs, maps, (2, 0, 1)),

@@ -5,6 +5,7 @@ import pytest
 from ai_edge_litert import interpreter as runtime
 from ai_edge_litert import schema_py_generated as schema
 
+from bompnas.errors import InputError
 from bompnas.export import graph, litert
 from bompnas.export.emulator import emulate
 from bompnas.export.interpreter import Interpreter, litert_levels
@@ -143,6 +144,18 @@ def test_files_run_in_batches_of_any_size_without_our_interpreter(random_graph, 
         interpreter.invoke()
         found = interpreter.get_tensor(result["index"]) - exact.tensors[exact.output].grid.zero_point
         np.testing.assert_array_equal(found, emulate(exact, given))
+
+
+def test_operations_behind_the_output_are_left_out(random_graph):
+    exact = random_graph(8)
+    inner = exact.operations[0].name
+    cut = exact.until(inner)
+    assert litert.write(dataclasses.replace(exact, output=inner)) == litert.write(cut)
+
+
+def test_other_ends_are_refused(random_graph):
+    with pytest.raises(InputError, match="io: expected 'int8' or 'float', found 'uint8'"):
+        litert.write(random_graph(0), io="uint8")
 
 
 # INT4
