@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import qkeras
+import tensorflow as tf
 
 from bompnas.networks.layers import (
     IntegerConv2D,
     IntegerDense,
     IntegerDepthwiseConv2D,
     QuantizedAdd,
+    QuantizedAveragePooling2D,
     QuantizedGlobalAveragePooling2D,
 )
 from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer
@@ -167,6 +169,35 @@ def test_average_pooling_is_exact(size):
     np.testing.assert_array_equal(outputs, expected)
 
 
+@pytest.mark.parametrize("zero_point", [0, -128])
+@pytest.mark.parametrize(("size", "strides", "padding"), [(2, 2, "valid"), ((3, 4), (2, 1), "same"), (5, 3, "same")])
+def test_windows_are_averaged_half_away_from_zero_without_their_padding(size, strides, padding, zero_point):
+    layer = QuantizedAveragePooling2D(
+        size, strides=strides, padding=padding, input_exponent=INPUT_EXPONENT, zero_point=zero_point
+    )
+    raw = np.random.default_rng(0).integers(-128, 128, (4, 9, 7, 3))
+    inputs = ((raw - zero_point) * 2.0**INPUT_EXPONENT).astype("float32")
+    outputs = np.asarray(layer(inputs)) / 2.0**INPUT_EXPONENT + zero_point
+    (height, width), (down, right) = layer.pool_size, layer.strides
+    margins = [
+        same_padding(n, k, s) if padding == "same" else (0, 0) for n, k, s in ((9, height, down), (7, width, right))
+    ]
+    padded = np.ma.masked_all((4, *(n + sum(margin) for n, margin in zip((9, 7), margins, strict=True)), 3))
+    padded[:, margins[0][0] : margins[0][0] + 9, margins[1][0] : margins[1][0] + 7] = raw
+    for y, x in np.ndindex(outputs.shape[1:3]):
+        average = padded[:, y * down : y * down + height, x * right : x * right + width].mean((1, 2))
+        np.testing.assert_array_equal(outputs[:, y, x], np.sign(average) * np.floor(np.abs(average) + 0.5))
+
+
+def test_training_passes_the_average_s_gradient():
+    layer = QuantizedAveragePooling2D(2, input_exponent=-1, zero_point=0)
+    variable = tf.Variable([[[[0.5], [1.0]], [[0.0], [0.0]]]])
+    with tf.GradientTape() as tape:
+        output = layer(variable, training=True)
+    np.testing.assert_array_equal(output, [[[[0.5]]]])  # 3/4 of a level rounds to 1
+    np.testing.assert_array_equal(tape.gradient(output, variable), np.full((1, 2, 2, 1), 0.25))
+
+
 def test_layers_reload_bit_identically(tmp_path):
     inputs = keras.Input((6, 6, 3))
     values = IntegerConv2D(
@@ -187,6 +218,7 @@ def test_layers_reload_bit_identically(tmp_path):
         name="depthwise",
     )(values)
     values = QuantizedAdd(ActivationQuantizer(8, -4, half_up=True))([values, branch])
+    values = QuantizedAveragePooling2D(2, input_exponent=-4, zero_point=0)(values)
     values = QuantizedGlobalAveragePooling2D(ActivationQuantizer(8, -5), input_exponent=-4)(values)
     outputs = IntegerDense(
         10, input_exponent=-5, kernel_quantizer=WeightQuantizer(7), activation=ActivationQuantizer(8, -3), name="dense"

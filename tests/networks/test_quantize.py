@@ -8,7 +8,7 @@ import qkeras
 from bompnas.errors import InputError
 from bompnas.networks import calibrate, float_model, fold, quantize
 from bompnas.networks.heads import HeadSource
-from bompnas.networks.layers import IntegerInference
+from bompnas.networks.layers import IntegerInference, QuantizedAveragePooling2D
 
 
 def quantized_model(network, images, trained, head):
@@ -138,6 +138,68 @@ def test_subclasses_and_interpolation_stay_in_float(images):
     assert isinstance(quantized.get_layer("last_input"), qkeras.QActivation)
     expected, found = (m.predict(images, verbose=0) for m in (model, quantized))
     assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.99
+
+
+def quantized_head(head, images):
+    """A convolution and what a head makes of it, quantized to 4-bit weights and 6-bit activations."""
+    inputs = keras.Input((8, 8, 1))
+    values = keras.layers.Conv2D(4, 3, padding="same", name="conv")(keras.layers.Rescaling(1 / 128, -1.0)(inputs))
+    folded = fold.fold(keras.Model(inputs, head(values)))
+    policy = quantize.Policy({}, quantize.LayerBits(4, 6))
+    return quantize.quantize(folded, policy, quantize.Calibration.of(folded, images))
+
+
+def test_an_addition_takes_over_the_relu_behind_it(images):
+    def head(values):
+        other = keras.layers.Conv2D(4, 1)(values)
+        return keras.layers.ReLU(2.0, name="relu")(keras.layers.Add(name="sum")([values, other]))
+
+    model = quantized_head(head, images)
+    quantizer = model.get_layer("sum").activation
+    assert (quantizer.signed, quantizer.half_up, quantizer.maximum) == (False, True, 2.0)
+    assert "relu" not in {layer.name for layer in model.layers}
+    values = model.predict(images, verbose=0)
+    assert values.min() == 0
+    assert values.max() <= 2
+
+
+@pytest.mark.parametrize("maximum", [None, 0.5, 0.3])
+def test_a_relu_keeps_the_grid_where_its_maximum_lies_on_it(maximum, images):
+    def head(values):
+        values = keras.layers.ReLU(maximum)(keras.layers.MaxPooling2D()(values))
+        return keras.layers.Conv2D(2, 1, name="last")(values)
+
+    names = {layer.name for layer in quantized_head(head, images).layers}
+    assert ("last_input" in names) == (maximum == 0.3)
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_average_pooling_keeps_the_grid_of_its_input(activation, images):
+    def head(values):
+        values = keras.layers.AveragePooling2D(3, 2, padding="same", name="average")(
+            keras.layers.Conv2D(4, 1, activation=activation, name="before")(values)
+        )
+        return keras.layers.Conv2D(2, 1, name="last")(values)
+
+    model = quantized_head(head, images)
+    average, before = model.get_layer("average"), model.get_layer("before").activation
+    assert type(average) is QuantizedAveragePooling2D
+    assert average.pool_size == (3, 3)
+    assert average.strides == (2, 2)
+    assert average.zero_point == before.zero_point == (0 if activation is None else -128)
+    assert average.input_exponent == model.get_layer("last").input_exponent == before.exponent
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (keras.layers.Conv2D(4, 3, groups=2, name="grouped"), "layer 'grouped' has groups=2"),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="deep"), "layer 'deep' has depth_multiplier=2"),
+    ],
+)
+def test_convolutions_with_groups_are_refused(layer, message, images):
+    with pytest.raises(InputError, match=message):
+        quantized_head(layer, images)
 
 
 def test_a_policy_meets_the_layers_of_the_model_that_was_built(network):
