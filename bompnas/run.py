@@ -28,13 +28,14 @@ from bompnas.objectives import Objective
 from bompnas.trials import executors, final, folder, views
 from bompnas.trials.context import Run
 from bompnas.trials.progress import Progress, console_logging
-from bompnas.trials.record import Record
+from bompnas.trials.record import Export, Record
 
 if TYPE_CHECKING:
     from bompnas.training.data import Dataset
     from bompnas.trials.setup import Setup
 
 _log = logging.getLogger("bompnas.run")  # also where the module runs as __main__
+DIFFERENT = 3
 INTERRUPTED = 130
 
 
@@ -47,16 +48,23 @@ class Result:
         candidates: All candidates of the search, ordered by id.
         trained: The finally trained ones with the metrics, seconds and score of that training, ordered by id.
         front: Those of them that no other dominates, smallest packed size first.
+        exports: What was exported of the finally trained ones, failures too, ordered by the candidate's id.
     """
 
     folder: Path
     candidates: tuple[Candidate, ...]
     trained: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
+    exports: tuple[Export, ...] = ()
 
     def model(self, candidate: Candidate) -> Path:
         """Where the model of a finally trained candidate is saved."""
         return self.folder / final.model_path(candidate.id)
+
+    def tflite(self, candidate: Candidate) -> Path | None:
+        """Where the LiteRT file of a finally trained candidate is; None where there is none."""
+        names = (export.tflite for export in self.exports if export.candidate == candidate.id and export.tflite)
+        return next((self.folder / name for name in names), None)
 
 
 def run(
@@ -98,18 +106,21 @@ def run(
         session.redraw()
         session.search()
         session.train_front()
+        session.export()
         _log.info("report: %s", report.write(path))
         trained = tuple(views.finally_trained(record))
         front = tuple(pareto.front_of(trained, experiment.deployed_objectives()))
-        return Result(path, record.candidates, trained, front)
+        exports = record.exports if experiment.export.format != "none" else ()
+        return Result(path, record.candidates, trained, front, exports)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line.
 
     Returns:
-        The exit status: 0; 1 when no network could be trained or the system failed; 2 when the input is wrong; 130 when
-        it was interrupted.
+        The exit status: 0; 1 when no network could be trained or the system failed; 2 when the input is wrong; 3 when
+        an exported file does not compute what the trained network does, or could not be made; 130 when it was
+        interrupted.
     """
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -130,7 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("No network was trained to the end; the reasons are in candidates.csv and run.log.", file=sys.stderr)
         return 1
     _print_front(result, experiment.deployed_objectives())
-    return 0
+    wrong = [export for export in result.exports if export.deviation or export.error]
+    for export in wrong:
+        print(f"network {export.candidate}: {export.deviation or f'export failed: {export.error}'}", file=sys.stderr)
+    return DIFFERENT if wrong else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +197,24 @@ class _Session:
             self.redraw,
         )
 
+    def export(self) -> None:
+        """Exports what was finally trained, and checks the files."""
+        experiment = self.setup.experiment
+        if experiment.export.format == "none":
+            return
+        from bompnas.trials import delivery
+
+        delivery.deliver(
+            views.finally_trained(self.record),
+            experiment.export,
+            self.setup.dataset,
+            self.setup.head.head(),
+            self.record,
+            self.folder,
+            self.console,
+            self.redraw,
+        )
+
 
 def _threads(path: Path, workers: int, overwrite: bool) -> int:
     """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
@@ -214,17 +246,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print_front(result: Result, objectives: Sequence[Objective]) -> None:
-    """Prints the finally trained front as a table."""
+    """Prints the finally trained front as a table, and what became of its export."""
     measured = [objective.key for objective in objectives if objective.key.startswith("val_")]
     names = [name for key in measured for name in (key, key.replace("val_", "test_"))]
+    exports = {export.candidate: export for export in result.exports}
     table = Table(title="Pareto front, finally trained")
-    for heading in ("id", "kB", "M MACs", *names, "score"):
+    for heading in ("id", "kB", "M MACs", *names, "score", *([".tflite kB"] if exports else [])):
         table.add_column(heading, justify="right")
     for candidate in result.front:
         cost = f"{candidate.cost['size_kb']:.2f}", f"{candidate.cost['macs'] / 1e6:.3f}"
         metrics = [f"{candidate.metrics[name]:.4f}" for name in names]
-        table.add_row(str(candidate.id), *cost, *metrics, f"{candidate.score:.4f}")
-    Console().print(table)
+        size = exports[candidate.id].tflite_bytes if candidate.id in exports else None
+        tflite = "-" if size is None else f"{size / 1000:.1f}"
+        table.add_row(str(candidate.id), *cost, *metrics, f"{candidate.score:.4f}", *([tflite] if exports else []))
+    console = Console()
+    console.print(table)
+    if exports:
+        console.print(_exported(result.exports), highlight=False, soft_wrap=True)
+
+
+def _exported(exports: Sequence[Export]) -> str:
+    """How many networks have a LiteRT file, how well they agree with what was trained, and why the others have none."""
+    there = [export for export in exports if export.tflite]
+    compared = [export for export in exports if export.argmax is not None]
+    lines = [f"Exported {len(there)} of {len(exports)} networks as .tflite"]
+    if compared:
+        images = compared[0].images
+        argmax, lsb = min(export.argmax for export in compared), max(export.max_lsb for export in compared)
+        agree = "exact" if argmax == 1 and lsb == 0 else f"{argmax:.2%}, at most {lsb} LSB"
+        lines[0] += f"; parity of Keras, emulator and LiteRT on {images:,} test images: {agree}"
+    lines += [f"network {export.candidate}: {export.not_exportable}" for export in exports if export.not_exportable]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

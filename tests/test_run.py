@@ -50,6 +50,7 @@ def experiment(tmp_path, pytestconfig):
         "training": {"epochs": 1},
         "final": {"epochs": 1, "qaft_epochs": 1},
         "constraints": {"size_kb": 16},
+        "export": {"format": "none"},
     }
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(document))

@@ -13,6 +13,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "bool_type": "true or false",
     "string_type": "text",
     "invalid_key": "a key that is text",
     "greater_than": "a number above {gt:.15g}",

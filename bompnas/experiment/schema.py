@@ -21,6 +21,7 @@ from bompnas.experiment.sections import (
     METRICS,
     Count,
     DataSettings,
+    ExportSettings,
     FinalSettings,
     HeadSettings,
     LocatedSettings,
@@ -105,6 +106,7 @@ class Experiment(LocatedSettings):
         constraints: Largest allowed costs.
         head: The task's head.
         final: Final training of the front.
+        export: Integer files of the finally trained networks.
         seed: Fixes splits, proposals and initial weights.
         workers: Trials at the same time.
     """
@@ -125,6 +127,7 @@ class Experiment(LocatedSettings):
     )
     head: HeadSettings = HeadSettings()
     final: FinalSettings = FinalSettings()
+    export: ExportSettings = ExportSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     workers: Count = 1
 

@@ -170,6 +170,22 @@ class QuantizationSettings(Settings):
         return bits
 
 
+class ExportSettings(Settings):
+    """The files that are made of the finally trained networks; no part of what a run is, so they may change later.
+
+    Attributes:
+        format: `tflite` writes LiteRT and packed files and checks them, `none` writes nothing.
+        io: What a LiteRT file takes and gives: `int8`, or `float` with the conversions inside.
+        int4: Whether 4-bit weights are stored as INT4, which is smaller, slower and not exact.
+        float_head: Whether layers at the end that integers cannot express stay in float.
+    """
+
+    format: Literal["tflite", "none"] = "tflite"
+    io: Literal["int8", "float"] = "int8"
+    int4: bool = False
+    float_head: bool = False
+
+
 # What a trial measures and what is known before any training; the references are replaced by the user's.
 METRICS = {
     "accuracy": Objective("accuracy", "val_accuracy", 1.0, maximize=True, share=True),

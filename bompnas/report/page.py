@@ -69,7 +69,7 @@ def render(view: RunView, figures: Mapping[str, str]) -> str:
 </header>
 {tables.cards(view)}
 {empty}{shown.pop("search", "")}
-{front}
+{front}{_files(view)}
 {"".join(shown.values())}
 <section id="summary"><h2>Run</h2>{tables.summary(view)}
 <p class="note">Hypervolume is taken in the plane of the score's terms, from the origin: more is better, comparable
@@ -94,6 +94,27 @@ def _section(name: str, svg: str) -> str:
     return (
         f'<section id="{name}"><h2>{title}</h2><figure><div class="scroll">{svg}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure></section>"
+    )
+
+
+def _files(view: RunView) -> str:
+    if not view.exports:
+        return ""
+    images = max(export.images for export in view.exports)
+    note = (
+        "What the finally trained networks became: packed integers and LiteRT models. Keras, an integer emulator and "
+        f"LiteRT were compared on {images:,} test images: the share on which all agree, and the largest difference of "
+        "an output."
+    )
+    timed = next((export.latency for export in view.exports if export.latency), None)
+    if timed:
+        note += (
+            f" Latency of one image: median of {timed['repetitions']} runs, in brackets the 10th and 90th percentile; "
+            f"LiteRT with {timed['threads']} thread{'s' * (timed['threads'] > 1)} on {timed['cpu']}."
+        )
+    return (
+        f'<section id="files"><h2>Integer files</h2><p class="note">{escape(note)}</p>{tables.files_table(view)}'
+        "</section>"
     )
 
 

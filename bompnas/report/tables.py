@@ -8,8 +8,9 @@ import numpy as np
 
 from bompnas import pareto
 from bompnas.candidate import Candidate, State
-from bompnas.report.quantities import DASH, duration, quantity
+from bompnas.report.quantities import DASH, duration, plain, quantity
 from bompnas.report.view import RunView
+from bompnas.trials.record import Export
 
 _COSTS = ("macs", "params")
 _SCORE = quantity("score")
@@ -90,6 +91,53 @@ def front_table(view: RunView) -> str:
     return table([*heads, "Model"] if view.trained else heads, rows)
 
 
+def files_table(view: RunView) -> str:
+    """The integer files of the finally trained networks, smallest first, and how well they agree with Keras."""
+    exports = {export.candidate: export for export in view.exports}
+    test = view.quality.key.replace("val_", "test_", 1)
+    quality = quantity(test) if test != view.quality.key else None
+    remarks = any(map(_remark, view.exports))
+    rows = []
+    for candidate in view.trained:
+        export = exports.get(candidate.id)
+        if export is None:
+            continue
+        values = (candidate.metrics.get(test), export.metrics.get(test)) if quality else ()
+        cells = [
+            cell(f'<a href="#network-{candidate.id}">№ {candidate.id}</a>'),
+            cell(_file(export.packed, export.packed_bytes)),
+            cell(_file(export.tflite, export.tflite_bytes)),
+            *(cell(quality.number(value)) for value in values),
+            cell(DASH if export.argmax is None else f"{100 * export.argmax:.2f}"),
+            cell(DASH if export.max_lsb is None else str(export.max_lsb)),
+            cell(_latency(export.latency)),
+            *([cell(escape(_remark(export)), "text")] if remarks else []),
+        ]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    qualities = [f"{quality.axis_label}, {engine}" for engine in ("Keras", "LiteRT")] if quality else []
+    heads = ["Network", ".bits [kB]", ".tflite [kB]", *qualities, "Agreement [%]", "Largest difference [LSB]"]
+    return table([*heads, "Latency [ms]", *(["Remark"] if remarks else [])], rows)
+
+
+def _file(path: str | None, size: int | None) -> str:
+    """The size of a file [kB], as a link to it."""
+    if path is None:
+        return DASH
+    return f'<a href="{escape(path, quote=True)}">{plain(size / 1000)}</a>'
+
+
+def _latency(latency: Mapping) -> str:
+    if not latency:
+        return DASH
+    return f"{plain(latency['median_ms'])} <small>({plain(latency['low_ms'])} to {plain(latency['high_ms'])})</small>"
+
+
+def _remark(export: Export) -> str:
+    """Why there is no file, or what is wrong with it."""
+    parts = {"failed": export.error, "no .tflite": export.not_exportable, "below the limits": export.deviation}
+    return "; ".join(f"{what}: {reason}" for what, reason in parts.items() if reason)
+
+
 def candidates_table(view: RunView) -> str:
     """Every candidate in the order of sampling."""
     keys = [*measured_keys(view, view.completed), *extra_costs(view)]
@@ -140,6 +188,7 @@ def summary(view: RunView) -> str:
         "Candidates": ", ".join(counts),
         "Front of the search": _networks(len(view.front)),
         "Finally trained": _finals(view),
+        "Integer files": _exports(view),
         "Hypervolume of the search": _hypervolume(view.candidates, view),
         "Hypervolume after final training": _hypervolume(view.trained, view),
         "Time of the search": duration(_seconds(view.candidates)),
@@ -233,6 +282,15 @@ def _finals(view: RunView) -> str | None:
     failed = sum(final.error is not None for final in view.finals)
     text = f"{_networks(len(view.trained))}, {len(view.trained_front)} of them still non-dominated"
     return f"{text}; {failed} failed" if failed else text
+
+
+def _exports(view: RunView) -> str | None:
+    if not view.exports:
+        return None
+    compared = [export for export in view.exports if export.argmax is not None]
+    exact = sum(export.argmax == 1 and export.max_lsb == 0 for export in compared)
+    there = sum(export.tflite is not None for export in view.exports)
+    return f"{there} of {_networks(len(view.exports))} as .tflite; parity exact for {exact} of {len(compared)} compared"
 
 
 def _hypervolume(candidates: Sequence[Candidate], view: RunView) -> str | None:

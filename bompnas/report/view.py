@@ -14,7 +14,7 @@ from bompnas.report.plane import Plane
 from bompnas.report.quantities import Quantity, quantity
 from bompnas.trials import views
 from bompnas.trials.folder import RECORD
-from bompnas.trials.record import Final, Record
+from bompnas.trials.record import Export, Final, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ class RunView:
         constraints: Limits on costs.
         candidates: All candidates, ordered by id.
         finals: Final trainings, failed ones too; empty while the search goes on.
+        exports: What was exported of the finally trained networks, failures too.
         seed: Id of the candidate that is the space's seed network; None where it was not tried.
         versions: Packages that the run began with, and their versions.
         identity: What makes the experiment this one, with its files' contents in place of their paths.
@@ -39,6 +40,7 @@ class RunView:
     constraints: tuple[Constraint, ...]
     candidates: tuple[Candidate, ...]
     finals: tuple[Final, ...] = ()
+    exports: tuple[Export, ...] = ()
     seed: int | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -115,7 +117,7 @@ def load(folder: Path) -> RunView:
         InputError: The folder holds no run, or a damaged one.
     """
     with Record(folder / RECORD, read_only=True) as record:
-        meta, candidates, finals = record.meta, record.candidates, record.finals
+        meta, candidates, finals, exports = record.meta, record.candidates, record.finals, record.exports
     experiment = meta["experiment"]
     known = {candidate.id for candidate in candidates}
     return RunView(
@@ -129,6 +131,7 @@ def load(folder: Path) -> RunView:
         candidates=candidates,
         # Read after the candidates: of a run that goes on there may be a final of a candidate too new to be known.
         finals=tuple(final for final in finals if final.candidate in known),
+        exports=tuple(export for export in exports if export.candidate in known),
         seed=next((item.id for item in candidates if item.network.key == meta["seed_network"]), None),
         versions=meta["versions"],
         identity=meta.get("identity", experiment),

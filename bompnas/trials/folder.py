@@ -17,13 +17,14 @@ from typing import Any
 import yaml
 
 from bompnas.errors import InputError
-from bompnas.trials.record import Record, create
+from bompnas.trials.record import OtherFormatError, Record, create
 
 RECORD = "run.db"
 _LOCK = "run.lock"
 _SCRATCH, _SCRATCH_LOCK = "bompnas-scratch-", "scratch.lock"  # names that no run's folder has
 _BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
 _WRITTEN = "experiment.yaml", "candidates.csv", "pareto.csv", "report.html", "run.log", "models", "figures"
+_FREE = ("export",)  # sections of an experiment that may change while its run goes on
 _SHOWN_DIFFERENCES = 8
 
 
@@ -36,7 +37,8 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
     Args:
         path: The folder.
         meta: What a new run's record begins with. `experiment` is also written as `experiment.yaml`, `versions` into
-            its head; `identity`, nested mappings, must be equal for a run to be continued.
+            its head; `identity`, nested mappings, must be equal for a run to be continued; the experiment's section
+            `export` may change and is kept as it is now.
         overwrite: Whether to delete the run that the folder holds and start over.
 
     Yields:
@@ -45,7 +47,7 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
     Raises:
         InputError: The folder is no run's, another process's, or another experiment's.
     """
-    _refuse_foreign(path)
+    _refuse_foreign(path, overwrite)
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         if overwrite:
@@ -54,6 +56,7 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
             create(path / RECORD, meta)
         with Record(path / RECORD) as record, _logging_to(path / "run.log"):
             _refuse_changed(path, record.meta["identity"], meta["identity"])
+            _follow(record, meta["experiment"])
             _write_experiment(path, record.meta)
             yield record
 
@@ -76,14 +79,34 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def _refuse_foreign(path: Path) -> None:
+def write_durably(path: Path, content: bytes) -> None:
+    """Writes a file so that it is whole or not there, after a power cut too."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # the record, which is synced, must not tell of a file that is lost
+    os.replace(draft, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _refuse_foreign(path: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir():
         raise InputError(f"{path} is a file; choose another folder for the run with --out")
     names = {entry.name for entry in path.iterdir()}
     if RECORD in names:
-        with Record(path / RECORD, read_only=True):
+        try:
+            with Record(path / RECORD, read_only=True):
+                return
+        except OtherFormatError:
+            if not overwrite:
+                raise
             return
     if names - _BEGUN:
         raise InputError(
@@ -129,6 +152,14 @@ def _refuse_changed(path: Path, stored: Mapping[str, Any], given: Mapping[str, A
         lines.append(f"  and {len(changed) - _SHOWN_DIFFERENCES} more")
     advice = "Undo the change to go on with that run, choose another folder with --out, or delete it with --overwrite."
     raise InputError("\n".join([f"{path} holds a run of another experiment:", *lines, advice]))
+
+
+def _follow(record: Record, given: Mapping[str, Any]) -> None:
+    """Takes over the sections that are free to change."""
+    stored = record.meta["experiment"]
+    followed = {**stored, **{section: given[section] for section in _FREE if section in given}}
+    if followed != stored:
+        record.follow(followed)
 
 
 def _flat(value: Any, place: str = "") -> dict[str, Any]:

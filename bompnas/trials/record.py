@@ -5,7 +5,7 @@ before or after a change, never between. Only the run's driver writes; everyone 
 values are JSON, which keeps every float bit for bit.
 
 Tables: `meta` (what the run is), `candidates`, `proposals` (what a proposer saw and said, enough to replay it),
-`curves` (values over epochs), `finals` (finally trained candidates).
+`curves` (values over epochs), `finals` (finally trained candidates), `exports` (their integer files, and the check).
 """
 
 import contextlib
@@ -20,12 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bompnas.candidate import Candidate, Genotype, State
+from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
 from bompnas.space.network import Network
+from bompnas.trials.entries import Export, Final, StoredProposal
 
 APPLICATION = int.from_bytes(b"bomp")
-SCHEMA = 2
+SCHEMA = 3
 
 _TABLES = f"""
 BEGIN;
@@ -45,54 +46,15 @@ CREATE TABLE finals (
     candidate INTEGER PRIMARY KEY REFERENCES candidates (id),
     metrics TEXT NOT NULL, seconds TEXT NOT NULL, score REAL, model TEXT, error TEXT
 );
+CREATE TABLE exports (candidate INTEGER PRIMARY KEY REFERENCES finals (candidate), export TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
 COMMIT;
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredProposal:
-    """What a proposer saw and what it said.
-
-    Attributes:
-        index: Number of the proposal, from 0.
-        trial: The trial that it became.
-        genotypes: What was proposed, one for each policy.
-        completed: Ids of the completed and failed candidates that it saw.
-        pending: Ids of the pending candidates that it saw.
-        details: What the proposer told of itself (its source, what it expected).
-        fit: Hyper-parameters that were fitted for it; None if earlier ones served.
-    """
-
-    index: int
-    trial: int
-    genotypes: tuple[Genotype, ...]
-    completed: tuple[int, ...]
-    pending: tuple[int, ...]
-    details: Mapping[str, float | str]
-    fit: Mapping[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Final:
-    """A candidate's final training.
-
-    Attributes:
-        candidate: Id of the candidate.
-        metrics: What was measured after it; empty if it failed.
-        seconds: Wall time of each phase [s].
-        score: The scalarized objectives of the final metrics; None if it failed.
-        model: Path of the saved model within the run's folder; None if it failed.
-        error: Why it failed; None otherwise.
-    """
-
-    candidate: int
-    metrics: Mapping[str, float]
-    seconds: Mapping[str, float]
-    score: float | None
-    model: str | None
-    error: str | None = None
+class OtherFormatError(InputError):
+    """A record that another version of the package has written."""
 
 
 class Record:
@@ -103,7 +65,7 @@ class Record:
         read_only: Whether to refuse to write.
 
     Raises:
-        InputError: The file is missing, no record of a run, damaged, or written by a newer version.
+        InputError: The file is missing, no record of a run, damaged, or (`OtherFormatError`) another version's.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False):
@@ -153,6 +115,12 @@ class Record:
             Final(candidate, json.loads(metrics), json.loads(seconds), score, model, error)
             for candidate, metrics, seconds, score, model, error in rows
         )
+
+    @property
+    def exports(self) -> tuple[Export, ...]:
+        """What was exported, failures too, ordered by the candidate's id."""
+        rows = self._connection.execute("SELECT export FROM exports ORDER BY candidate")
+        return tuple(Export(**json.loads(export)) for (export,) in rows)
 
     def curves(self, source: str) -> dict[str, list[float]]:
         """The curves of a source (`trial 3`, `final 3`), each as its values in order."""
@@ -207,8 +175,10 @@ class Record:
     def finish_finals(
         self, source: str, finals: Iterable[Final], curves: Mapping[str, Sequence[float]] | None = None
     ) -> None:
-        """Stores what a final training found; one that had failed before is replaced."""
+        """Stores what a final training found; an earlier one is replaced, and what was exported of it forgotten."""
+        finals = list(finals)
         with self._connection as connection:
+            connection.executemany("DELETE FROM exports WHERE candidate = ?", [(final.candidate,) for final in finals])
             connection.executemany(
                 "INSERT OR REPLACE INTO finals VALUES (?, ?, ?, ?, ?, ?)",
                 [
@@ -218,13 +188,30 @@ class Record:
             )
             _add_curves(connection, source, curves or {})
 
+    def finish_export(self, export: Export) -> None:
+        """Stores what was exported of a candidate, in place of an earlier export."""
+        with self._connection as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO exports VALUES (?, ?)", (export.candidate, _json(dataclasses.asdict(export)))
+            )
+
+    def forget_export(self, candidate: int) -> None:
+        """Forgets what was exported of a candidate, before its files change."""
+        with self._connection as connection:
+            connection.execute("DELETE FROM exports WHERE candidate = ?", (candidate,))
+
+    def follow(self, experiment: Mapping[str, Any]) -> None:
+        """Keeps the experiment as it is now, in place of that of an earlier session."""
+        with self._connection as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'experiment'", (_json(experiment),))
+
 
 def create(path: Path, meta: Mapping[str, Any]) -> None:
     """Makes the record of a new run: there is either a whole one afterwards, or none.
 
     Args:
         path: The file to make.
-        meta: What the run is; kept for ever.
+        meta: What the run is; kept for ever, but for what `Record.follow` replaces.
     """
     draft = path.with_name(f".{path.name}.draft")
     for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
@@ -253,12 +240,12 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     if application != APPLICATION:
         raise InputError(f"{path}: this SQLite file is not the record of a bompnas run")
     if schema < SCHEMA:
-        raise InputError(
+        raise OtherFormatError(
             f"{path}: written by an early development version of bompnas (record format {schema}, this version reads "
             f"{SCHEMA}); run the experiment again in another folder, or with --overwrite"
         )
     if schema > SCHEMA:
-        raise InputError(
+        raise OtherFormatError(
             f"{path}: written by a newer version of bompnas (record format {schema}, this version reads up to "
             f"{SCHEMA}); upgrade bompnas"
         )

@@ -120,7 +120,7 @@ class Setup:
         return document
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for a run to be continued: contents count, not paths, and not the number of workers."""
+        """What must be equal for a run to be continued: contents count, not paths, workers or exported files."""
         document = self._resolved()
         document["space"] = yaml.safe_load(self.experiment.space_file.read_text(encoding="utf-8"))
         document["data"].pop("path", None)
@@ -128,7 +128,7 @@ class Setup:
         document["head"]["layers"] = [  # tells heads of one class but other arguments apart
             f"{layer.name}: {layer.weights} weights" for layer in self._seed_network().head
         ]
-        del document["workers"]
+        del document["workers"], document["export"]
         return document
 
 

@@ -12,7 +12,7 @@ from bompnas import pareto
 from bompnas.candidate import Candidate
 from bompnas.objectives import Objective
 from bompnas.trials.folder import write_atomically
-from bompnas.trials.record import Final, Record
+from bompnas.trials.record import Export, Final, Record
 
 _COSTS = ("size_bits", "size_kb", "size_without_scales_bits", "macs", "params")
 _Row = tuple[Mapping[str, Any], ...]  # the cells of a row in parts, the same parts in every row of a table
@@ -67,6 +67,7 @@ def _candidate_row(candidate: Candidate) -> _Row:
 def _pareto_rows(record: Record, objectives: Sequence[Objective]) -> list[_Row]:
     searched = {candidate.id: candidate for candidate in record.candidates}
     models = {final.candidate: final.model for final in record.finals}
+    exports = {export.candidate: export for export in record.exports}
     trained = sorted(finally_trained(record), key=lambda candidate: (candidate.cost["size_bits"], candidate.id))
     front = {candidate.id for candidate in pareto.front_of(trained, objectives)}
     return [
@@ -79,9 +80,29 @@ def _pareto_rows(record: Record, objectives: Sequence[Objective]) -> list[_Row]:
             {"search_score": searched[candidate.id].score, "pareto": candidate.id in front},
             candidate.genotype or {},
             {"model": models[candidate.id]},
+            _export_cells(exports.get(candidate.id)),
         )
         for candidate in trained
     ]
+
+
+def _export_cells(export: Export | None) -> Mapping[str, Any]:
+    """What was exported; the same cells for every network, but for metrics."""
+    export = export or Export(0, {})
+    return {
+        "tflite": export.tflite,
+        **{f"tflite_{name}": value for name, value in export.metrics.items()},
+        "parity_argmax": export.argmax,
+        "parity_max_lsb": export.max_lsb,
+        "parity_images": export.images or None,
+        "parity_deviation": export.deviation,
+        "tflite_bytes": export.tflite_bytes,
+        "packed": export.packed,
+        "packed_bytes": export.packed_bytes,
+        "tflite_ms": export.latency.get("median_ms"),
+        "not_exportable": export.not_exportable,
+        "export_error": export.error,
+    }
 
 
 def _pareto_columns(objectives: Sequence[Objective]) -> list[str]:

@@ -1,4 +1,5 @@
 import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,26 @@ def test_the_float_network_is_scored_in_mode_none(minimal):
         "macs",
         "params",
     ]
+
+
+def test_networks_are_exported_with_integer_ends_unless_told_otherwise(minimal):
+    assert parse(minimal).export.model_dump() == {"format": "tflite", "io": "int8", "int4": False, "float_head": False}
+    given = {"format": "none", "io": "float", "int4": True, "float_head": True}
+    assert parse(minimal | {"export": given}).export.model_dump() == given
+
+
+@pytest.mark.parametrize(
+    ("export", "message"),
+    [
+        ({"io": "int16"}, "export.io: expected int8 or float; found the text 'int16'"),
+        ({"int4": 1}, "export.int4: expected true or false; found 1"),
+        ({"floathead": True}, "export.floathead: unknown key 'floathead'; did you mean float_head?"),
+        ("tflite", "export: expected a section with the keys format, io, int4, float_head; found the text 'tflite'"),
+    ],
+)
+def test_what_export_cannot_be_is_told(minimal, export, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse(minimal | {"export": export})
 
 
 def test_direction_and_transform_can_be_set(minimal):

@@ -1,4 +1,6 @@
+import contextlib
 import logging
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -61,6 +63,18 @@ def test_a_changed_experiment_is_refused_with_the_difference(tmp_path):
     assert {**contents(tmp_path), "run.lock": b""} == {**before, "run.lock": b""}
 
 
+def test_the_export_section_may_change_and_is_followed(tmp_path):
+    def exporting(**settings):
+        return {**meta(), "experiment": {**EXPERIMENT, "export": settings}}
+
+    with folder.opened(tmp_path, exporting(io="int8")) as record:
+        assert record.meta["experiment"]["export"] == {"io": "int8"}
+    with folder.opened(tmp_path, exporting(io="float")) as record:
+        assert record.meta["experiment"] == {**EXPERIMENT, "export": {"io": "float"}}
+        assert record.meta["identity"] == EXPERIMENT
+    assert yaml.safe_load((tmp_path / "experiment.yaml").read_text())["export"] == {"io": "float"}
+
+
 def test_many_differences_are_cut_short(tmp_path):
     with folder.opened(tmp_path, meta()):
         pass
@@ -106,6 +120,17 @@ def test_overwriting_deletes_the_run_and_nothing_else(tmp_path, make_candidate):
         assert record.meta == meta(seed=1)
     assert set(contents(tmp_path)) == {"run.db", "run.lock", "run.log", "experiment.yaml", "notes.txt"}
     assert not (tmp_path / "models").exists()
+
+
+def test_a_run_of_another_version_is_refused_and_can_be_overwritten(tmp_path):
+    with folder.opened(tmp_path, meta()):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(InputError, match="or with --overwrite"), folder.opened(tmp_path, meta()):
+        pass
+    with folder.opened(tmp_path, meta(seed=1), overwrite=True) as record:
+        assert record.meta == meta(seed=1)
 
 
 def test_a_folder_that_was_only_begun_is_begun_again(tmp_path):
@@ -165,6 +190,24 @@ def test_an_atomic_write_leaves_the_old_text_or_the_new(tmp_path, monkeypatch):
     monkeypatch.undo()
     folder.write_atomically(path, "new")
     assert contents(tmp_path) == {"pareto.csv": b"new"}
+
+
+def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
+    path = tmp_path / "1.tflite"
+    folder.write_durably(path, b"old")
+    synced = []
+    monkeypatch.setattr(folder.os, "fsync", lambda descriptor: synced.append(sorted(contents(tmp_path))))
+    folder.write_durably(path, b"new")
+    assert contents(tmp_path) == {"1.tflite": b"new"}
+    assert synced == [[".1.tflite.draft", "1.tflite"], ["1.tflite"]]  # the content before its name, then the name
+
+    def killed(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder.os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.write_durably(path, b"newer")
+    assert path.read_bytes() == b"new"
 
 
 def test_scratch_is_removed_at_the_end_and_after_a_kill(tmp_path, monkeypatch, environment):

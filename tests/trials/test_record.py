@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.trials import record
-from bompnas.trials.record import Final, Record, StoredProposal
+from bompnas.trials.record import Export, Final, Record, StoredProposal
 
 FIT = {"length": 3, "targets": {"accuracy": {"mean": 1 / 3, "weights": {"stem.bits": 1e-17}, "linear": [0.1, 0.0]}}}
 
@@ -86,6 +86,38 @@ def test_a_failed_final_training_is_replaced(new_record, make_candidate):
     final = Final(1, {"test_accuracy": 0.5}, {"train": 2.0}, 2.5, "models/1.keras")
     new_record.finish_finals("final 1", [final], {"float_loss": [1.0]})
     assert new_record.finals == (final,)
+
+
+EXPORT = Export(
+    1,
+    {"io": "int8", "int4": False},
+    packed="models/1.bits",
+    packed_bytes=1000,
+    images=360,
+    metrics={"test_accuracy": np.float32(1 / 3)},
+    argmax=1.0,
+    max_lsb=0,
+    not_exportable="layer 'stem' cannot be exported: 16 bits",
+)
+
+
+def test_exports_are_kept_replaced_and_forgotten(new_record, make_candidate):
+    new_record.add([make_candidate()])
+    final = Final(1, {"test_accuracy": 0.5}, {"train": 2.0}, 2.5, "models/1.keras")
+    new_record.finish_finals("final 1", [final])
+    new_record.finish_export(Export(1, {}, error="killed"))
+    new_record.finish_export(EXPORT)
+    assert new_record.exports == (EXPORT,)
+    new_record.forget_export(1)
+    assert new_record.exports == ()
+    new_record.finish_export(EXPORT)
+    new_record.finish_finals("final 1", [final])
+    assert new_record.exports == ()
+
+
+def test_the_experiment_alone_may_change(new_record):
+    new_record.follow({"name": "test", "export": {"io": "float"}})
+    assert new_record.meta == {"experiment": {"name": "test", "export": {"io": "float"}}, "threads": 2}
 
 
 def test_a_change_is_whole_or_not_there(new_record, make_candidate):

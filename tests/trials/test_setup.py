@@ -152,7 +152,8 @@ def test_what_identifies_a_run_is_content(digits):
     identity = meta["identity"]
     assert identity["space"]["family"] == "mobilenetv2"
     assert "workers" not in identity
-    same = dataclasses.replace(digits, experiment=experiments.parse({**DOCUMENT, "workers": 4}))
+    free = {"workers": 4, "export": {"format": "none", "io": "float"}}
+    same = dataclasses.replace(digits, experiment=experiments.parse({**DOCUMENT, **free}))
     assert same.meta(1)["identity"] == identity
     train = dataclasses.replace(digits.dataset.train, images=digits.dataset.train.images.copy())
     train.images[0, 0, 0] ^= 1

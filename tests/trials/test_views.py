@@ -5,7 +5,7 @@ import pytest
 
 from bompnas.candidate import State
 from bompnas.trials import views
-from bompnas.trials.record import Final
+from bompnas.trials.record import Export, Final
 
 
 @pytest.fixture
@@ -76,7 +76,46 @@ def test_the_front_is_listed_by_size_with_final_and_searched_values(new_record, 
     assert (by_id["2"]["pareto"], by_id["3"]["pareto"]) == ("True", "False")
     assert by_id["3"]["model"] == "models/3.keras"
     assert by_id["1"]["stem.bits"] == str(first.genotype["stem.bits"])
-    assert columns[-1] == "model"
+    assert columns[columns.index("model") :] == [
+        "model", "tflite", "parity_argmax", "parity_max_lsb", "parity_images", "parity_deviation", "tflite_bytes",
+        "packed", "packed_bytes", "tflite_ms", "not_exportable", "export_error",
+    ]  # fmt: skip
+    assert by_id["3"]["tflite"] == by_id["3"]["parity_argmax"] == by_id["3"]["parity_images"] == ""
+
+
+def test_what_was_exported_stands_beside_its_network(new_record, make_completed, read):
+    new_record.add([make_completed(0.6), make_completed(0.7), make_completed(0.8)])
+    finals = [Final(id, {"val_accuracy": 0.9}, {}, 2.0, f"models/{id}.keras") for id in (1, 2, 3)]
+    new_record.finish_finals("final 1", finals)
+    checked = {"images": 360, "argmax": 1.0, "max_lsb": 0, "packed": "models/x.bits", "packed_bytes": 1234}
+    new_record.finish_export(
+        Export(
+            1,
+            {},
+            tflite="models/1.tflite",
+            tflite_bytes=9876,
+            metrics={"test_accuracy": 0.875},
+            latency={"median_ms": 0.25},
+            **checked,
+        )
+    )
+    new_record.finish_export(Export(2, {}, not_exportable="layer 'stem': 16 bits", **checked))
+    new_record.finish_export(Export(3, {}, error="OSError: no space"))
+    by_id = {row["id"]: row for row in read("pareto.csv")[1]}
+    assert {name: by_id["1"][name] for name in ("tflite", "tflite_bytes", "packed_bytes", "tflite_ms")} == {
+        "tflite": "models/1.tflite",
+        "tflite_bytes": "9876",
+        "packed_bytes": "1234",
+        "tflite_ms": "0.25",
+    }
+    assert by_id["1"]["tflite_test_accuracy"] == "0.875"
+    assert (by_id["2"]["tflite"], by_id["2"]["not_exportable"]) == ("", "layer 'stem': 16 bits")
+    assert (by_id["2"]["parity_argmax"], by_id["2"]["parity_max_lsb"], by_id["2"]["parity_images"]) == (
+        "1.0",
+        "0",
+        "360",
+    )
+    assert (by_id["3"]["export_error"], by_id["3"]["packed"]) == ("OSError: no space", "")
 
 
 def test_finally_trained_candidates_carry_the_final_values(new_record, make_completed):
