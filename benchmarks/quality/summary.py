@@ -126,10 +126,11 @@ def volumes(record: Record) -> list[float]:
     return found
 
 
-def difference(first: Curves, second: Curves, quantity: str, trial: int) -> Estimate:
-    """Paired difference on the instances that both have."""
+def difference(first: Curves, second: Curves, quantity: str, trial: int, second_trial: int | None = None) -> Estimate:
+    """Paired difference on the instances that both have, after `trial` trials; of the second, after `second_trial`."""
     both = [number for number in first.instances if number in second.records]
-    return Estimate(first.at(quantity, trial, both).values - second.at(quantity, trial, both).values)
+    later = trial if second_trial is None else second_trial
+    return Estimate(first.at(quantity, trial, both).values - second.at(quantity, later, both).values)
 
 
 def trials_to_reach(curve: Curves, level: float) -> int | None:
