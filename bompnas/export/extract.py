@@ -57,8 +57,17 @@ def extract(model: keras.Model, float_head: bool = False) -> Extracted:
     Raises:
         NotExportableError: A layer cannot be expressed in integers; the message says what helps.
     """
+    if not _is_graph(model):
+        raise NotExportableError(
+            model.name, "it is no graph of layers; expected a functional or a built sequential model"
+        )
+    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            name = tensors[1]._keras_history.operation.name
+            raise NotExportableError(name, f"it is one of {len(tensors)} {kind}s of the model; expected one")
     walk = _Walk(float_head)
-    return walk.extracted(walk.follow(model, [_Image(_functional(model).inputs[0])]))
+    (output,) = walk.follow(model, [_Image(model.inputs[0])])
+    return walk.extracted(output)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,18 +97,14 @@ class _Walk:
         self.origins: dict[int, tuple] = {}
         self.boundary: tuple[Tensor, keras.KerasTensor] | None = None
 
-    def follow(self, model: keras.Model, inputs: list) -> Any:
-        """What a model makes of values."""
-        model = _functional(model)
+    def follow(self, model: keras.Model, inputs: list) -> list:
+        """What a graph of layers makes of values."""
         values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
         for node in _calls(model):
             given = [values[id(tensor)] for tensor in node.input_tensors]
-            if isinstance(node.operation, keras.Model):
-                made = self.follow(node.operation, given)
-            else:
-                made = self._call(node, given)
+            made = self.follow(node.operation, given) if _is_graph(node.operation) else self._call(node, given)
             values.update(zip(map(id, node.outputs), keras.tree.flatten(made), strict=True))
-        return values[id(model.outputs[0])]
+        return [values[id(tensor)] for tensor in model.outputs]
 
     def extracted(self, output: Any) -> Extracted:
         """The result, for the value that the model ends with."""
@@ -253,23 +258,17 @@ class _Walk:
         return self.boundary[1]
 
 
-def _functional(model: keras.Model) -> keras.Model:
-    """The model, if it is a graph from one input to one output."""
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs)
-    if not hasattr(model, "_nodes_by_depth"):
-        raise NotExportableError(
-            model.name, "it is no graph of layers; expected a functional or a built sequential model"
-        )
-    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1:
-            name = tensors[1]._keras_history.operation.name
-            raise NotExportableError(name, f"it is one of {len(tensors)} {kind}s of the model; expected one")
-    return model
+def _is_graph(operation) -> bool:
+    """Whether it is a functional model, or a sequential one that knows its input."""
+    if isinstance(operation, keras.Sequential):
+        return operation.built
+    return isinstance(operation, keras.Model) and hasattr(operation, "_nodes_by_depth")
 
 
 def _calls(model: keras.Model) -> Iterator:
-    """The calls of a functional model's layers, in an order in which they can be carried out."""
+    """The calls of a model's layers, in an order in which they can be carried out."""
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs)
     for depth in sorted(model._nodes_by_depth, reverse=True):
         yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
 

@@ -2,8 +2,12 @@
 
 Our own layers know the grids of what they take and make. In a QKeras model a grid begins at each quantizer: a
 convolution, an optional batch normalization and an optional ReLU are one integer operation with the `QActivation`
-behind them. Their integers are exact; what Keras makes of them is not quite, for it multiplies and sums in float32 (a
-sum near the middle between two levels may round to the other) and rounds sums of residuals half to even.
+behind them.
+
+Weights are read exactly. Outputs equal Keras' but for two roundings that the integer kernels do otherwise: biases, and
+what a batch normalization adds to them, become multiples of input scale x step; residual sums round half up, where
+Keras rounds half to even. Where biases are such multiples and no residual sum lies between two levels, all outputs are
+equal but for sums that float32 cannot tell from the middle between two levels.
 """
 
 import dataclasses

@@ -3,7 +3,8 @@
 Works on any functional model of the supported layers: those that a `Network` builds, and a user's head behind them. A
 tensor is either on a known power-of-two grid or not; Conv, Dense, Add and global average pooling put their output on
 one, reshaping, pooling and a ReLU keep it, everything else (a softmax, a layer normalization) leaves it and computes in
-float. A Conv or Dense that meets a tensor off the grid gets a quantizer in front, and takes over a ReLU behind it.
+float. A Conv or Dense that meets a tensor off the grid gets a quantizer in front. Conv, Dense and Add clip as the ReLU
+behind them does, and so take its place.
 """
 
 import dataclasses

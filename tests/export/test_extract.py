@@ -239,6 +239,21 @@ def test_nested_and_sequential_models_are_flattened_and_left_as_they_are():
     np.testing.assert_array_equal(levels / 4, model.predict(IMAGES, verbose=0))
 
 
+def test_a_nested_model_that_is_no_graph_stays_in_float():
+    class Halves(keras.Model):
+        def call(self, inputs):
+            return inputs[..., :1], inputs[..., 1:]
+
+    image, values = on_grid()
+    values = layers.Subtract()(Halves(name="halves")(convolution()(values)))
+    model = keras.Model(image, keras.Sequential([layers.Softmax()])(values))
+    with pytest.raises(NotExportableError, match="layer 'halves' "):
+        extract(model)
+    extracted = extract(model, float_head=True)
+    values = emulator.emulate(extracted.graph, extracted.graph.levels(IMAGES / 256)).astype("float32") / 16
+    np.testing.assert_array_equal(extracted.tail.predict(values, verbose=0), model.predict(IMAGES / 256, verbose=0))
+
+
 def test_layers_before_the_first_quantizer_move_values_only():
     inputs = keras.Input((4, 6), name="table")
     values = layers.Permute((2, 1), name="turned")(inputs)
