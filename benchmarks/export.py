@@ -8,11 +8,11 @@
     python benchmarks/export.py report
 
 `train` runs `experiments/digits.yaml`, repeats the float trainings of its front, which TensorFlow's converter is given,
-and trains two full-sized networks of Table I on 4,000 images of CIFAR-10 for 4 + 1 epochs. `parity` runs Keras, the
-NumPy emulator and LiteRT on them, image by image. `random` does so on 200 random, untrained networks; it continues
-where it was interrupted. `sizes` compares bytes and accuracy with what TensorFlow's converter makes of the same front,
-`speed` times the files and the export itself. Figures go to `benchmarks/results/export/`, and `report` makes
-`benchmarks/results/export.md` and its picture of them.
+and trains a full-sized network of Table I on 4,000 images of CIFAR-10 for 4 + 1 epochs. `parity` runs Keras, the
+NumPy emulator and LiteRT on them, image by image. `random` does so on 200 random, untrained networks. `sizes` compares
+bytes and accuracy with what TensorFlow's converter makes of the same front, `speed` times the files and the export
+itself. Figures go to `benchmarks/results/export/`; every command continues where it was interrupted and leaves alone
+what is there. `report` makes `benchmarks/results/export.md` and its picture of them.
 """
 
 import os
@@ -23,7 +23,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse  # noqa: E402
 import json  # noqa: E402
+from collections.abc import Callable, Iterable  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+if TYPE_CHECKING:
+    from exporting.subjects import Subject
 
 HERE = Path(__file__).resolve().parent
 RANDOM_NETWORKS = 200
@@ -44,18 +49,14 @@ def main() -> None:
 def _train(options: argparse.Namespace) -> None:
     from exporting import subjects
 
-    for subject in [*subjects.digits(options.work), *subjects.cifar10(options.work, options.data)]:
+    for subject in subjects.all_of(options.work, options.data):
         print(f"{subject.name}: {subject.model}")
 
 
 def _parity(options: argparse.Namespace) -> None:
-    from exporting import engines
+    from exporting import engines, subjects
 
-    rows = []
-    for subject in _subjects(options):
-        rows.append(engines.compare(subject))
-        print(rows[-1], flush=True)
-        _store(options, "parity", rows)
+    _each(options, "parity", subjects.all_of(options.work, options.data), engines.compare)
 
 
 def _random(options: argparse.Namespace) -> None:
@@ -74,21 +75,13 @@ def _random(options: argparse.Namespace) -> None:
 def _sizes(options: argparse.Namespace) -> None:
     from exporting import sizes, subjects
 
-    rows = []
-    for subject in subjects.digits(options.work):
-        rows.append(sizes.measure(subject))
-        print(rows[-1], flush=True)
-        _store(options, "sizes", rows)
+    _each(options, "sizes", subjects.all_of(options.work, options.data), sizes.measure)
 
 
 def _speed(options: argparse.Namespace) -> None:
-    from exporting import speed
+    from exporting import speed, subjects
 
-    rows = []
-    for subject in _subjects(options):
-        rows.append(speed.measure(subject))
-        print(rows[-1], flush=True)
-        _store(options, "speed", rows)
+    _each(options, "speed", subjects.all_of(options.work, options.data), speed.measure)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -99,15 +92,16 @@ def _report(options: argparse.Namespace) -> None:
     report.write(options.results, parity=parity, random=_lines(folder / "random.jsonl"), size=size, speed=speed)
 
 
-def _subjects(options: argparse.Namespace) -> list:
-    from exporting import subjects
-
-    return [*subjects.digits(options.work), *subjects.cifar10(options.work, options.data)]
-
-
-def _store(options: argparse.Namespace, name: str, data: object) -> None:
+def _each(options: argparse.Namespace, name: str, subjects: "Iterable[Subject]", measure: Callable) -> None:
+    """Measures what the results do not hold yet."""
     path = options.results / "export" / f"{name}.json"
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    rows = _read(path)
+    done = {row["name"] for row in rows}
+    for subject in subjects:
+        if subject.name not in done:
+            rows.append(measure(subject))
+            print(rows[-1], flush=True)
+            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> list:

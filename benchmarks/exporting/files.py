@@ -1,4 +1,4 @@
-"""What a LiteRT file holds: the weights of its layers, whoever wrote it."""
+"""The files of a network, and the weights that a LiteRT file holds, whoever wrote it."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,6 +8,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from bompnas.export.graph import IntegerGraph, Linear
 
+PACKED = "packed"
+OURS, OURS_INT4 = "LiteRT, INT8", "LiteRT, INT4 where it fits"
+PTQ, QAT, QAT_WIDE = "converter, PTQ", "converter, QAT", "converter, QAT at 8 bits"
+"""What results call them."""
+
+OFF_GRID = 1e-3  # steps; the float32 scales of equal grids differ by some 1e-7
 _OPERATORS = {
     schema.BuiltinOperator.CONV_2D: "CONV_2D",
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: "DEPTHWISE_CONV_2D",
@@ -82,6 +88,11 @@ def deviations(file: bytes, graph: IntegerGraph) -> list[float]:
         theirs = stored.channels_last() * stored.steps.astype(np.float64)
         result.append(_deviation(theirs.reshape(-1, theirs.shape[-1]), operation))
     return result
+
+
+def off_grid(deviations: list[float]) -> int:
+    """Number of layers whose weights are not ours."""
+    return sum(deviation > OFF_GRID for deviation in deviations)
 
 
 def _deviation(theirs: np.ndarray, operation: Linear) -> float:

@@ -13,28 +13,23 @@ from bompnas.training import loop
 from exporting import converter, engines, files
 from exporting.subjects import Subject
 
-PACKED = "packed"
-OURS, OURS_INT4 = "LiteRT, INT8", "LiteRT, INT4 where it fits"
-PTQ, QAT, QAT_WIDE = "converter, PTQ", "converter, QAT", "converter, QAT at 8 bits"
-OFF_GRID = 1e-3  # steps; the float32 scales of equal grids differ by some 1e-7
-
 
 def measure(subject: Subject) -> dict:
     """Makes all files of a network and measures them; see the keys."""
     graph = extract(subject.load()).graph
-    trained = keras.models.load_model(subject.float_model)
+    trained = None if subject.float_model is None else keras.models.load_model(subject.float_model)
     made = {
-        PACKED: packed.pack(graph),
-        OURS: litert.write(graph),
-        OURS_INT4: litert.write(graph, int4=True),
-        PTQ: converter.post_training(trained, subject.train_images),
-        QAT: converter.quantization_aware(graph),
-        QAT_WIDE: converter.quantization_aware(graph, wide=True),
+        files.PACKED: packed.pack(graph),
+        files.OURS: litert.write(graph),
+        files.OURS_INT4: litert.write(graph, int4=True),
+        files.PTQ: None if trained is None else converter.post_training(trained, subject.train_images),
+        files.QAT: converter.quantization_aware(graph),
+        files.QAT_WIDE: converter.quantization_aware(graph, wide=True),
     }
+    made = {name: file for name, file in made.items() if file is not None}
     levels = graph.levels(subject.test_images)
     expected = emulator.emulate(graph, levels)
     outputs = {name: _outputs(file, name, graph, levels) for name, file in made.items()}
-    floats = loop.predict(trained, subject.test_images, engines.BATCH)
     return {
         "name": subject.name,
         "bits": [operation.bits for operation in graph.linear],
@@ -43,28 +38,27 @@ def measure(subject: Subject) -> dict:
         "size_bits": graph.size_bits,
         "header_bytes": packed.header_bytes(graph),
         "test_images": len(subject.labels),
-        "float_accuracy": engines.accuracy(floats, subject.labels),
+        "float_accuracy": None if trained is None else _float_accuracy(trained, subject),
         "files": {
             name: {
                 "bytes": len(file),
                 "gzip_bytes": len(gzip.compress(file, 9, mtime=0)),
                 "accuracy": engines.accuracy(outputs[name], subject.labels),
                 "argmax": engines.Difference.of(outputs[name], expected).argmax,
-                "deviations": None if name == PACKED else files.deviations(file, graph),
+                "deviations": None if name == files.PACKED else files.deviations(file, graph),
             }
             for name, file in made.items()
         },
     }
 
 
-def off_grid(deviations: list[float]) -> int:
-    """Number of layers whose weights are not ours."""
-    return sum(deviation > OFF_GRID for deviation in deviations)
+def _float_accuracy(trained: keras.Model, subject: Subject) -> float:
+    return engines.accuracy(loop.predict(trained, subject.test_images, engines.BATCH), subject.labels)
 
 
 def _outputs(file: bytes, name: str, graph: IntegerGraph, levels: np.ndarray) -> np.ndarray:
     """Raw outputs of a file, or levels of the packed form's emulation."""
-    if name == PACKED:
+    if name == files.PACKED:
         return emulator.emulate(packed.unpack(file), levels)
     interpreter = Interpreter(file)
     port = interpreter.input

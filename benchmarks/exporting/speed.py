@@ -7,7 +7,7 @@ from typing import Any
 
 from bompnas.export import latency, litert, packed, parity
 from bompnas.export.extract import extract
-from exporting import converter, sizes
+from exporting import converter, files
 from exporting.subjects import Subject
 
 THREADS = 1, 2
@@ -31,10 +31,10 @@ def measure(subject: Subject) -> dict:
     timed("pack", packed.pack, graph)
     images = subject.images[:PARITY_IMAGES]
     found = timed("parity", parity.check, model, extracted, graph, file, images)
-    files = {
-        sizes.OURS: file,
-        sizes.OURS_INT4: litert.write(graph, int4=True),
-        sizes.QAT: converter.quantization_aware(graph),
+    made = {
+        files.OURS: file,
+        files.OURS_INT4: litert.write(graph, int4=True),
+        files.QAT: converter.quantization_aware(graph),
     }
     return {
         "name": subject.name,
@@ -45,6 +45,6 @@ def measure(subject: Subject) -> dict:
         "parity": str(found.worst),
         "latency": {
             name: [dataclasses.asdict(latency.measure(data, threads)) for threads in THREADS]
-            for name, data in files.items()
+            for name, data in made.items()
         },
     }

@@ -1,4 +1,4 @@
-"""The networks that are measured: a real front of digits, and two full-sized networks trained on CIFAR-10.
+"""The networks that are measured: a real front of digits, and a full-sized network trained on CIFAR-10.
 
 A work folder holds what was trained, and what it holds is not trained again.
 """
@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -36,19 +36,16 @@ CIFAR10_IMAGES = 2_048
 CIFAR10_TRAIN_IMAGES = 4_000
 CIFAR10_PHASES = Phase(4, 0.005, "cosine", 64), Phase(1, 0.0005, "cosine", 64)
 FEWEST_CHANNELS = 8  # of a layer that some are set to zero of
-CIFAR10_BLOCKS: dict[str, dict[int, dict[str, float]]] = {
-    "even kernels": {
-        1: {"kernel": 2, "width": 0.01, "repetitions": 1},
-        2: {"kernel": 4, "width": 0.01, "expansion": 1, "repetitions": 2},
-        3: {"kernel": 6, "width": 0.3, "expansion": 6, "repetitions": 2},
-        4: {"kernel": 2, "width": 0.2, "expansion": 4, "repetitions": 3},
-        5: {"kernel": 4, "width": 0.2, "expansion": 3, "repetitions": 2},
-        6: {"repetitions": 0},
-        7: {"kernel": 6, "width": 0.2, "expansion": 3, "repetitions": 1},
-    },
-    "seed network": {},
+CIFAR10_BLOCKS: dict[int, dict[str, float]] = {
+    1: {"kernel": 2, "width": 0.01, "repetitions": 1},
+    2: {"kernel": 4, "width": 0.01, "expansion": 1, "repetitions": 2},
+    3: {"kernel": 6, "width": 0.3, "expansion": 6, "repetitions": 2},
+    4: {"kernel": 2, "width": 0.2, "expansion": 4, "repetitions": 3},
+    5: {"kernel": 4, "width": 0.2, "expansion": 3, "repetitions": 2},
+    6: {"repetitions": 0},
+    7: {"kernel": 6, "width": 0.2, "expansion": 3, "repetitions": 1},
 }
-"""Name -> by number, how blocks of Table I differ from the seed network; a width of 0.01 is a single channel."""
+"""By number, how blocks of Table I differ from the seed network; a width of 0.01 is a single channel."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,6 +78,12 @@ class Subject:
     def load(self) -> keras.Model:
         """The quantized model."""
         return keras.models.load_model(self.model)
+
+
+def all_of(work: Path, file: Path | None) -> Iterator[Subject]:
+    """The networks of digits, then that of CIFAR-10, whose .npz is needed once."""
+    yield from digits(work)
+    yield cifar10(work, file)
 
 
 # --- Digits -----------------------------------------------------------------------------------------------------------
@@ -145,26 +148,23 @@ def capturing(build: Callable[..., keras.Model]) -> tuple[list[keras.Model], Cal
 # --- CIFAR-10 ---------------------------------------------------------------------------------------------------------
 
 
-def cifar10(work: Path, file: Path | None) -> list[Subject]:
-    """Full-sized networks of Table I, trained briefly, some of whose output channels are then set to zero.
+def cifar10(work: Path, file: Path | None) -> Subject:
+    """A full-sized network of Table I, trained briefly, some of whose output channels are then set to zero.
 
-    They are compared on the first images of the test part.
+    It is compared on the first images of the test part.
 
     Args:
-        work: Where models and arrays are kept.
+        work: Where the model and arrays are kept.
         file: CIFAR-10 as .npz; needed once.
     """
     space = loader.load(CIFAR10)
+    network = space.decode(genotype(space, CIFAR10_BLOCKS))
     parts = _arrays(work / "cifar10", space, file)
+    path = work / "cifar10" / "even_kernels.keras"
+    if not path.exists():
+        _train(network, parts, path)
     images, labels = (array[:CIFAR10_IMAGES] for array in parts["test"])
-    subjects = []
-    for name, blocks in CIFAR10_BLOCKS.items():
-        network = space.decode(genotype(space, blocks))
-        path = work / "cifar10" / f"{name.replace(' ', '_')}.keras"
-        if not path.exists():
-            _train(network, parts, path)
-        subjects.append(Subject(f"CIFAR-10, {name}", network, path, images, labels, parts["train"][0]))
-    return subjects
+    return Subject("CIFAR-10", network, path, images, labels, parts["train"][0])
 
 
 def _arrays(folder: Path, space: NetworkSpace, file: Path | None) -> trial.Arrays:
