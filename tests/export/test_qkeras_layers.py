@@ -33,8 +33,8 @@ def signed(bits=8, integer=3):
     return quantized_bits(bits, integer, 0, alpha=1)
 
 
-def image(shape=(12, 12, 3)):
-    inputs = keras.Input(shape, name="image")
+def image():
+    inputs = keras.Input((12, 12, 3), name="image")
     return inputs, QActivation(signed(8, 0), name="grid")(layers.Rescaling(1 / 255)(inputs))
 
 
@@ -201,8 +201,7 @@ def test_a_normalization_turns_signs_and_scales_steps():
         [0.0, 1.0, 2.0, 0.5],
         [4.0, 1.0, 1.0, 1.0],
     )
-    normalization = model.layers[-2]
-    normalization.set_weights([np.array(values) for values in (gamma, beta, mean, variance)])
+    model.layers[-2].set_weights([np.array(values) for values in (gamma, beta, mean, variance)])
     (operation,) = extract(model).graph.operations
     np.testing.assert_array_equal(operation.weights[..., 0], plain[..., 0])
     np.testing.assert_array_equal(operation.weights[..., 1], -plain[..., 1])
@@ -344,8 +343,6 @@ def test_a_dense_layer_without_quantizer_joins_the_float_end():
         extract(model)
     extracted = extract(model, float_head=True)
     assert [type(operation) for operation in extracted.graph.operations] == [graph.Convolution, graph.Reshape]
-    levels = emulator.emulate(extracted.graph, extracted.graph.levels(IMAGES))
-    assert extracted.layers["conv"] == "conv"
-    values = levels * np.float32(2.0**-5)
+    values = emulator.emulate(extracted.graph, extracted.graph.levels(IMAGES)) * np.float32(2.0**-5)
     difference = np.abs(extracted.tail.predict(values, verbose=0) - model.predict(IMAGES, verbose=0))
     assert np.median(difference) < 1e-3
