@@ -18,7 +18,7 @@ from bompnas import report
 from bompnas import run as runs
 from bompnas.candidate import State
 from bompnas.training import data
-from bompnas.trials import trial
+from bompnas.trials import delivery, trial
 from bompnas.trials.record import Record
 from bompnas.trials.trial import Outcome, TrialResult
 
@@ -92,9 +92,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_an_experiment_runs_from_images_to_trained_networks(command, out, capsys, faked, monkeypatch):
-    monkeypatch.undo()
-    assert command("--set", "method.trials=1", "data.train_images=128") == 0
+EXPORTED = ("--set", "method.trials=1", "data.train_images=128", "export.format=tflite")
+
+
+def test_an_experiment_runs_from_images_to_integer_files(command, out, capsys):
+    assert command(*EXPORTED) == 0
     names = {entry.name for entry in out.iterdir()}
     assert names >= {"experiment.yaml", "run.db", "candidates.csv", "pareto.csv", "models", "report.html", "run.log"}
     assert [row["state"] for row in rows(out / "candidates.csv")] == ["completed"]
@@ -104,8 +106,73 @@ def test_an_experiment_runs_from_images_to_trained_networks(command, out, capsys
         assert 0 <= float(row["test_accuracy"]) <= 1
         model = keras.models.load_model(out / row["model"])
         assert model(np.zeros((1, 8, 8, 1), np.float32)).shape == (1, 10)
+        assert row["tflite_test_accuracy"] == row["test_accuracy"]
+        assert (row["parity_argmax"], row["parity_max_lsb"], row["parity_images"]) == ("1.0", "0", "359")
+        assert (out / row["tflite"]).stat().st_size == int(row["tflite_bytes"])
+        assert (out / row["packed"]).stat().st_size == int(row["packed_bytes"])
     assert len(front) == 1
-    assert "trial 1 of 1: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "trial 1 of 1: " in printed
+    assert "Exported 1 of 1 networks as .tflite" in printed
+    assert "on 359 test images: exact" in printed
+    page = (out / "report.html").read_text()
+    assert "Integer files" in page
+
+    (tflite,) = out.glob("models/*.tflite")
+    before = tflite.stat().st_mtime_ns
+    assert command(*EXPORTED) == 0
+    assert tflite.stat().st_mtime_ns == before
+    assert command(*EXPORTED, "export.io=float") == 0
+    assert tflite.stat().st_mtime_ns > before
+    assert yaml.safe_load((out / "experiment.yaml").read_text())["export"]["io"] == "float"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_networks_of_a_float_search_are_exported(command, out):
+    assert command(*EXPORTED, "quantization.mode=none") == 0
+    (row,) = rows(out / "pareto.csv")
+    assert (row["parity_argmax"], row["parity_max_lsb"]) == ("1.0", "0")
+    assert row["tflite_test_accuracy"] == row["test_accuracy"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_killed_before_its_export_goes_on_and_tells_what_cannot_be_exported(command, out, monkeypatch, capsys):
+    wide = (*EXPORTED, "quantization={mode: ptq, bits: 12}")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "deliver", killed)
+        assert command(*wide) == 130
+    (before,) = rows(out / "pareto.csv")
+    assert before["packed"] == ""
+    capsys.readouterr()
+
+    def no_trial(task):
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(trial, "run_trial", no_trial)
+    assert command(*wide) == 0
+    (row,) = rows(out / "pareto.csv")
+    assert row["test_accuracy"] == before["test_accuracy"]
+    assert "12" in row["not_exportable"]
+    assert (row["tflite"], row["parity_argmax"], row["parity_max_lsb"]) == ("", "1.0", "0")
+    assert (out / row["packed"]).exists()
+    printed = capsys.readouterr()
+    assert "Exported 0 of 1 networks as .tflite" in printed.out
+    assert "network 1: layer 'stem' cannot be exported" in printed.out
+    assert printed.err == ""
+
+
+def test_files_that_differ_end_in_a_status_of_their_own_after_the_report(command, out, faked, capsys):
+    assert command("--set", "method.trials=1", "export.format=tflite") == 3  # what the fake has saved is no model
+    printed = capsys.readouterr()
+    assert "network 1: export failed: InputError: " in printed.err
+    assert "Traceback" not in printed.err
+    assert "cannot be read as a Keras model" in (out / "report.html").read_text()
+    assert "Traceback" in (out / "run.log").read_text()
+    assert "cannot be read as a Keras model" in rows(out / "pareto.csv")[0]["export_error"]
 
 
 @pytest.mark.usefixtures("no_report")
@@ -294,7 +361,7 @@ def test_a_head_that_workers_cannot_get_is_refused_before_anything_is_made(exper
 SLOW = """
     import functools, os, sys, time
     from bompnas import run
-    from bompnas.trials import trial
+    from bompnas.trials import delivery, trial
     sys.path.insert(0, {tests!r})
     import test_run
 

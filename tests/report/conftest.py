@@ -9,7 +9,7 @@ from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.objectives import Constraint, score
 from bompnas.report.view import RunView
 from bompnas.space.network import Layer, Network
-from bompnas.trials.record import Final
+from bompnas.trials.record import Export, Final
 
 ACCURACY = ObjectiveSettings(reference=0.8).objective("accuracy")
 SIZE = ObjectiveSettings(reference=8.0).objective("size")
@@ -126,6 +126,25 @@ def view(make_view):
         Final(5, {"val_accuracy": 0.95, "test_accuracy": 0.94}, {"train": 100.0}, 2.8, "models/5.keras"),
     )
     return make_view(pairs, finals=finals, constraints=(Constraint("size_kb", 9.5),))
+
+
+@pytest.fixture(scope="session")
+def exported(view):
+    """The same run with its networks exported: number 2 exactly, 4 not at all, 5 with a deviation."""
+    timed = {"median_ms": 0.0125, "low_ms": 0.012, "high_ms": 0.0134, "repetitions": 100, "threads": 1, "cpu": "A <1>"}
+    checked = {"images": 2360, "argmax": 1.0, "max_lsb": 0}
+    exports = (
+        Export(
+            2, {}, "models/2.bits", 1234, "models/2.tflite", 9876,
+            metrics={"test_accuracy": 0.84}, latency=timed, **checked,
+        ),
+        Export(4, {}, "models/4.bits", 2345, not_exportable="layer 'a<b': 16 bits", **checked),
+        Export(
+            5, {}, "models/5.bits", 3456, "models/5.tflite", 23456, metrics={"test_accuracy": 0.9},
+            latency=timed, images=2360, argmax=0.9875, max_lsb=3, deviation="the first layer that differs is 'stem'",
+        ),
+    )  # fmt: skip
+    return dataclasses.replace(view, exports=exports)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import pytest
 
 from bompnas.objectives import Objective
 from bompnas.report import figures, page, style, tables
+from bompnas.report.quantities import DASH
 
 
 @pytest.fixture
@@ -33,6 +34,37 @@ def test_the_page_of_a_finished_run(view, check):
     assert "front of the search" in text
     assert "Diverged: <the loss> became nan" in text
     assert "<the loss>" not in html
+
+
+def test_the_page_shows_what_was_exported(exported, check):
+    html, checker, text = check(exported)
+    files = [link for link in checker.links if link.endswith((".bits", ".tflite"))]
+    assert files == ["models/2.bits", "models/2.tflite", "models/4.bits", "models/5.bits", "models/5.tflite"]
+    section = html[html.index('<section id="files">') :].partition("</section>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section)]
+    plain = [[re.sub(r"<[^>]*>", "", content) for content in row] for row in rows if row]
+    assert plain == [
+        ["№ 2", "1.23", "9.88", "84.00", "84.00", "100.00", "0", "0.0125 (0.0120 to 0.0134)", ""],
+        ["№ 4", "2.35", DASH, "79.00", DASH, "100.00", "0", DASH, "no .tflite: layer &#x27;a&lt;b&#x27;: 16 bits"],
+        [
+            "№ 5", "3.46", "23.5", "94.00", "90.00", "98.75", "3", "0.0125 (0.0120 to 0.0134)",
+            "below the limits: the first layer that differs is &#x27;stem&#x27;",
+        ],
+    ]  # fmt: skip
+    assert "compared on 2,360 test images" in text
+    assert "median of 100 runs" in text
+    assert "LiteRT with 1 thread on A <1>." in text
+    assert "2 of 3 networks as .tflite; parity exact for 2 of 3 compared" in text
+
+
+def test_files_without_remarks_have_no_column_for_them(exported, check):
+    html, _, _ = check(dataclasses.replace(exported, exports=exported.exports[:1]))
+    assert "LiteRT" in html
+    assert html.count("Remark") == 1  # the candidates' column
+
+
+def test_without_exports_there_is_no_section_of_files(view, check):
+    assert "Integer files" not in check(view)[2]
 
 
 def test_dominated_networks_are_grey_and_the_best_values_bold(view, check):

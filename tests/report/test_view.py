@@ -62,14 +62,18 @@ def test_limit_is_that_of_the_cost_shown(make_view, constraints, limit):
     assert make_view([(0.5, 4)], constraints=constraints).limit == limit
 
 
-def test_load_reads_what_the_record_holds(view, experiment, tmp_path):
+def test_load_reads_what_the_record_holds(exported, experiment, tmp_path):
+    view = exported
     meta = {"experiment": experiment, "versions": {"keras": "3.15.0"}, "seed_network": view.candidates[1].network.key}
     create(tmp_path / "run.db", meta)
     with Record(tmp_path / "run.db") as record:
         record.add(view.candidates)
         record.finish_finals("final 2", view.finals)
+        for export in view.exports:
+            record.finish_export(export)
     loaded = load(tmp_path)
     assert loaded.candidates == view.candidates
+    assert loaded.exports == view.exports
     assert loaded.finals == view.finals
     assert loaded.objectives == view.objectives
     assert loaded.constraints == (Constraint("size_kb", 16.0),)
