@@ -10,7 +10,8 @@ import numpy as np
 
 from bompnas.errors import InputError
 from bompnas.hardware.layers import LayerTable
-from bompnas.hardware.model import LayerwiseModel, Quantity
+from bompnas.hardware.model import LayerwiseModel
+from bompnas.hardware.quantities import CYCLES, LATENCY
 from bompnas.space.batch import DENSE, DEPTHWISE, FLOAT
 
 
@@ -42,10 +43,7 @@ class BitSerial(LayerwiseModel):
             compare latencies of the cloud configuration only with each other.
     """
 
-    quantities = (
-        Quantity("cycles", "latency [cycles]", 1),
-        Quantity("latency_ms", "latency [ms]", 1e6),
-    )
+    quantities = (CYCLES, LATENCY)
 
     rows: int = 16
     columns: int = 16

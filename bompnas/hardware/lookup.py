@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bompnas.errors import InputError
+from bompnas.hardware import quantities
 from bompnas.hardware.layers import COLUMNS, LayerTable, distinct
 from bompnas.hardware.model import CostModel, LayerwiseModel, Quantity
 from bompnas.space.batch import ABSENT, FLOAT, KINDS, NetworkBatch
@@ -24,8 +25,6 @@ from bompnas.space.batch import ABSENT, FLOAT, KINDS, NetworkBatch
 _OPERATORS = tuple(kind for place, kind in enumerate(KINDS) if place not in (ABSENT, FLOAT))
 _CHANNELS = ("in_channels", "out_channels")
 _COST_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_FINEST = {"ms": 1e6, "mj": 1e6, "kb": 1e3, "b": 1, "bits": 1, "macs": 1, "bitops": 1, "cycles": 1}
-"""How many of its smallest sensible part (ns, nJ, bytes) a unit has."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +127,7 @@ class LookupTable:
     @property
     def quantities(self) -> tuple[Quantity, ...]:
         """The costs, with labels and units from their names."""
-        return tuple(_quantity(name) for name in self.costs)
+        return tuple(quantities.of_name(name) for name in self.costs)
 
     def places(self, layers: LayerTable) -> np.ndarray:
         """Where m layers stand in the table, shape (m,); -1 for those that it does not hold."""
@@ -231,14 +230,6 @@ def _describe(layers: LayerTable, place: int) -> str:
     """One layer in words, with every field that a line of the file has."""
     kind, *others = (int(values[place]) for values in layers.columns)
     return f"{KINDS[kind]} " + " ".join(f"{name}={value}" for name, value in zip(COLUMNS[1:], others, strict=True))
-
-
-def _quantity(name: str) -> Quantity:
-    """A cost's label and unit, as its name tells them."""
-    words, _, unit = name.rpartition("_")
-    known = {"ms": "ms", "mj": "mJ", "kb": "kB", "b": "B", "bits": "bits"}.get(unit)
-    label = name.replace("_", " ") if known is None or not words else f"{words.replace('_', ' ')} [{known}]"
-    return Quantity(name, label, _FINEST.get(unit))
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:

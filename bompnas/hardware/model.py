@@ -35,6 +35,16 @@ class Quantity:
     label: str
     finest: float | None
 
+    @property
+    def words(self) -> str:
+        """The label without its unit."""
+        return self.label.partition(" [")[0]
+
+    @property
+    def unit(self) -> str:
+        """The unit that the label has in brackets; empty for plain numbers."""
+        return self.label.partition(" [")[2].rstrip("]")
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:

@@ -11,7 +11,8 @@ import numpy as np
 
 from bompnas.errors import InputError
 from bompnas.hardware.layers import LayerTable
-from bompnas.hardware.model import LayerwiseModel, Quantity
+from bompnas.hardware.model import LayerwiseModel
+from bompnas.hardware.quantities import LATENCY
 from bompnas.space.batch import FLOAT
 
 Scaling = Literal["constant", "product", "powers_of_two"]
@@ -57,7 +58,7 @@ class Roofline(LayerwiseModel):
         batch: Images that are computed together; the latency is that of all of them.
     """
 
-    quantities = (Quantity("latency_ms", "latency [ms]", 1e6),)
+    quantities = (LATENCY,)
 
     peak_gmacs: float
     bandwidth_gb_s: float

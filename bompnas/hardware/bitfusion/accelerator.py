@@ -9,7 +9,8 @@ from bompnas.errors import InputError
 from bompnas.hardware.bitfusion.configuration import Configuration
 from bompnas.hardware.bitfusion.schedules import Schedules, Shape, parallel, quotient
 from bompnas.hardware.layers import LayerTable, distinct
-from bompnas.hardware.model import LayerwiseModel, Quantity
+from bompnas.hardware.model import LayerwiseModel
+from bompnas.hardware.quantities import CYCLES, ENERGY, LATENCY
 from bompnas.space.batch import CONV, DENSE, DEPTHWISE, FLOAT, KINDS
 
 STORED_BITS = np.array([2, 4, 8, 16])
@@ -29,11 +30,7 @@ class BitFusion(Configuration, LayerwiseModel):
     does so with the image's layer, and with no other.
     """
 
-    quantities = (
-        Quantity("latency_ms", "latency [ms]", 1e6),
-        Quantity("energy_mj", "energy [mJ]", 1e6),
-        Quantity("cycles", "latency [cycles]", 1.0),
-    )
+    quantities = (LATENCY, ENERGY, CYCLES)
 
     def price(self, layers: LayerTable) -> dict[str, np.ndarray]:
         """See `LayerwiseModel.price`.
