@@ -4,8 +4,8 @@ Both begin at centred pixels, -1 to 127/128, and take and return INT8.
 
 * `post_training`: the folded float model with representative images: weights of 8 bits, ranges of its own.
 * `quantization_aware`: the quantized model again, of TensorFlow's layers with fake-quant nodes: per channel on the
-  weights, with the layer's own number of bits, and on every tensor with the range of our grid. `wide` gives the nodes
-  on the weights 8 bits and a range of 127 of our steps instead, so that our integers are on their grid.
+  weights, with the layer's own number of bits, and on every tensor with 8 bits and the scale of our grid. `wide` gives
+  the nodes on the weights 8 bits and a range of 127 of our steps instead, so that our integers are on their grid.
 """
 
 import keras
@@ -64,14 +64,17 @@ def fake_quantized(graph: IntegerGraph, wide: bool = False) -> keras.Model:
 
 
 class _FakeQuantized(keras.layers.Layer):
-    """Values clamped to a grid, in float."""
+    """Values on a grid of 8 bits, in float; a clip inside of it is a ReLU6, which the converter fuses."""
 
     def __init__(self, grid: Grid):
         super().__init__()
         self.grid = grid
 
     def call(self, values):
-        low, high = self.grid.low * self.grid.scale, self.grid.high * self.grid.scale
+        grid = self.grid
+        if grid.low == 0:
+            values = tf.nn.relu6(values) if grid.high < 255 else tf.nn.relu(values)
+        low, high = (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
         return tf.quantization.fake_quant_with_min_max_args(values, low, high)
 
 

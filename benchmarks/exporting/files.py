@@ -11,6 +11,7 @@ from bompnas.export.graph import IntegerGraph, Linear
 PACKED = "packed"
 OURS, OURS_INT4 = "LiteRT, INT8", "LiteRT, INT4 where it fits"
 PTQ, QAT, QAT_WIDE = "converter, PTQ", "converter, QAT", "converter, QAT at 8 bits"
+NAMES = (PACKED, OURS, OURS_INT4, PTQ, QAT, QAT_WIDE)
 """What results call them."""
 
 OFF_GRID = 1e-3  # steps; the float32 scales of equal grids differ by some 1e-7

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from end_to_end import machine
 
-from exporting import files
+from exporting import files, plots
 
 Row = Mapping[str, Any]
-PICTURE = "export_files.png"
+PICTURE = "export_sizes.png"
 ENGINES = (
     "Keras",
     "LiteRT",
@@ -33,7 +33,7 @@ def write(
     if random:
         lines += _random(random)
     if size:
-        draw(_front(size), results / PICTURE)
+        plots.accuracy_over_bytes(_front(size), results / PICTURE)
         lines += _sizes(size)
     if speed:
         lines += _speed(speed)
@@ -149,8 +149,6 @@ def _random(rows: Sequence[Row]) -> list[str]:
 
 # --- Sizes ------------------------------------------------------------------------------------------------------------
 
-NAMES = (files.PACKED, files.OURS, files.OURS_INT4, files.PTQ, files.QAT, files.QAT_WIDE)
-
 
 def _sizes(rows: Sequence[Row]) -> list[str]:
     front = _front(rows)
@@ -166,12 +164,13 @@ def _sizes(rows: Sequence[Row]) -> list[str]:
         "the LiteRT interpreter from the file, or by the emulator from the packed form.",
         "",
         "* *packed*: weights at their width, 32 bits for each step and bias, and the header.",
-        "* *LiteRT*: our files; every channel takes some 24 bytes of scales and zero points there.",
+        "* *LiteRT*: our files, with all their tables: the format cannot hold 5 to 7 bits, and spends some 24 bytes "
+        "on the scales and zero points of each channel.",
         "* *converter, PTQ*: `tf.lite.TFLiteConverter` on the folded float model, all in integers, with 128 training "
         "images as representative data. It starts from the float network before quantization-aware fine-tuning, holds "
         "8 bits everywhere and so is another network: a larger one than was searched for.",
-        "* *converter, QAT*: the quantized network with fake-quant nodes of each layer's bits, per channel, and the "
-        "ranges of our grids.",
+        "* *converter, QAT*: the quantized network with fake-quant nodes of each layer's bits, per channel, and nodes "
+        "with the scales of our grids on all activations.",
         "* *QAT at 8 bits*: the same with 8-bit nodes on the weights that span 127 of our steps, which keeps our "
         "integers.",
         "",
@@ -182,12 +181,12 @@ def _sizes(rows: Sequence[Row]) -> list[str]:
         "",
         *_table(
             ["file", "bytes / packed bytes", "bytes / our INT8 file", "accuracy"],
-            (_mean_row(front, name) for name in NAMES),
+            (_mean_row(front, name) for name in files.NAMES),
         ),
         "",
         *_table(
             ["network", "file", "bytes", "gzip", "accuracy", "same class", "layers off the grid", "largest [steps]"],
-            (_size_row(row, name) for row in rows for name in NAMES if name in row["files"]),
+            (_size_row(row, name) for row in rows for name in files.NAMES if name in row["files"]),
         ),
         "",
         *_table(
@@ -254,29 +253,6 @@ def _by_bits(rows: Sequence[Row]) -> list[str]:
             ),
         ),
     ]
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy over bytes of every file, one line for each way to make them."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    from bompnas.report import style
-
-    with style.context():
-        figure = Figure(figsize=(7.6, 5.2), layout="constrained")
-        axes = figure.add_subplot()
-        for name, colour, marker in zip(NAMES, style.CATEGORIES, style.MARKERS, strict=False):
-            points = sorted((row["files"][name]["bytes"] / 1000, 100 * row["files"][name]["accuracy"]) for row in rows)
-            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, linewidth=1, markersize=5, label=name)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("File [kB]")
-        axes.set_ylabel("Test accuracy [%]")
-        axes.legend(loc="lower right")
-        style.save_png(figure, path)
 
 
 # --- Speed ------------------------------------------------------------------------------------------------------------
