@@ -1,4 +1,5 @@
 import contextlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import yaml
 from bompnas import experiment as experiments
 from bompnas import parity, report
 from bompnas import run as runs
+from bompnas.export import models
 from bompnas.trials.record import Record
 
 
@@ -114,13 +116,9 @@ def test_a_file_that_cannot_be_used_is_one_message(folder, capsys, spoil):
 
 
 def test_a_model_that_was_changed_differs_from_its_files(folder, capsys):
-    import keras
-
-    import bompnas.networks  # noqa: F401 - registers the quantized layers
-
     name = exports(folder)[0].candidate
     path = folder / f"models/{name}.keras"
-    model = keras.models.load_model(path)
+    model = models.load(path)
     layer = model.get_layer("last_conv")
     kernel, *bias = layer.get_weights()
     layer.set_weights([kernel[..., ::-1], *bias])
@@ -165,3 +163,16 @@ def test_data_that_are_gone_or_changed_are_told(finished, folder, tmp_path, caps
 def test_the_command_needs_a_folder_and_starts_fast():
     program = "import sys, bompnas.parity; print({'keras', 'tensorflow', 'ai_edge_litert'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_the_documented_code_runs_an_exported_file(folder, pytestconfig):
+    text = (pytestconfig.rootpath / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ai_edge_litert" in block)
+    export = exports(folder)[0]
+    image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * 4
+    code = code.replace("runs/digits/models/12.tflite", str(folder / export.tflite))
+    names = {}
+    exec(code.replace("np.zeros((1, 8, 8, 1), np.uint8)", "image"), {"image": image}, names)
+    scale, zero_point = names["result"]["quantization"]
+    expected = models.load(folder / f"models/{export.candidate}.keras").predict(image, verbose=0)
+    np.testing.assert_array_equal((names["scores"].astype(np.float32) - zero_point) * scale, expected[0])

@@ -68,6 +68,6 @@ def to_packed(model: "keras.Model | str | Path", path: str | Path, *, float_head
 def _loaded(model: "keras.Model | str | Path") -> "keras.Model":
     if not isinstance(model, str | Path):
         return model
-    from bompnas import networks
+    from bompnas.export import models
 
-    return networks.load(model)
+    return models.load(model)

@@ -226,6 +226,8 @@ def test_int4_files_are_checked_by_their_own_limits(run, deliver):
     (export,) = given.record.exports
     assert export.tflite_bytes < exact.tflite_bytes
     assert export.packed_bytes == exact.packed_bytes
+    assert (exact.argmax, exact.max_lsb) == (1.0, 0)
+    assert export.deviation is None
 
 
 def test_regression_is_compared_by_value(run, deliver):
