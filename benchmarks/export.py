@@ -8,8 +8,8 @@
     python benchmarks/export.py report
 
 `train` runs `experiments/digits.yaml`, repeats the float trainings of its front, which TensorFlow's converter is given,
-and trains a full-sized network of Table I on 4,000 images of CIFAR-10 for 4 + 1 epochs. `parity` runs Keras, the
-NumPy emulator and LiteRT on them, image by image. `random` does so on 200 random, untrained networks. `sizes` compares
+and trains a full-sized network of Table I on 4,000 images of CIFAR-10 for 6 epochs. `parity` runs Keras, the NumPy
+emulator and LiteRT on them, image by image. `random` does so on 200 random, untrained networks. `sizes` compares
 bytes and accuracy with what TensorFlow's converter makes of the same front, `speed` times the files and the export
 itself. Figures go to `benchmarks/results/export/`; every command continues where it was interrupted and leaves alone
 what is there. `report` makes `benchmarks/results/export.md` and its picture of them.
