@@ -107,7 +107,12 @@ def check(
         engines[LITERT] = _litert(file, graph, extracted.tail, images)
     classes = classes and engines[KERAS].values.shape[-1] > 1
     agreements = {
-        name: _agreement(engines[KERAS], outputs, classes) for name, outputs in engines.items() if name != KERAS
+        name: Agreement(
+            _share(engines[KERAS].values, outputs.values, classes, exact=extracted.tail is None),
+            math.ceil(np.abs(engines[KERAS].levels - outputs.levels).max()),
+        )
+        for name, outputs in engines.items()
+        if name != KERAS
     }
     accepted = {EMULATOR: EXACT, LITERT: limits}
     wrong = [
@@ -171,17 +176,22 @@ class _Outputs:
 
 def _keras(model: keras.Model, extracted: Extracted, images: np.ndarray) -> _Outputs:
     graph = extracted.graph
-    end = model.get_layer(extracted.layers[graph.output]).output
+    end = _outputs(model)[extracted.layers[graph.output]]
     values = loop.predict(keras.Model(model.input, end), images, _BATCH)
     return _Outputs.of(values / np.float32(graph.tensors[graph.output].grid.scale), graph, extracted.tail)
 
 
 def _keras_layers(model: keras.Model, extracted: Extracted, images: np.ndarray) -> dict[str, np.ndarray]:
     """Levels by tensor; whatever is no integer there differs from every level."""
-    tensors = extracted.graph.tensors
-    outputs = {name: model.get_layer(layer).output for name, layer in extracted.layers.items()}
+    tensors, found = extracted.graph.tensors, _outputs(model)
+    outputs = {name: found[layer] for name, layer in extracted.layers.items()}
     values = keras.Model(model.input, outputs)(images.astype(np.float32), training=False)
     return {name: np.asarray(value) / np.float32(tensors[name].grid.scale) for name, value in values.items()}
+
+
+def _outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """By layer, operations that are no layers included."""
+    return {operation.name: operation.output for operation in model.operations}
 
 
 def _emulator(graph: IntegerGraph, tail: keras.Model | None, images: np.ndarray) -> _Outputs:
@@ -232,9 +242,11 @@ def _ending_at(file: bytes | Path, name: str) -> bytes:
     return bytes(data).replace(b'"bompnas_sha256"', b'"whole_file_sha"')  # which holds no longer
 
 
-def _agreement(one: _Outputs, other: _Outputs, classes: bool) -> Agreement:
-    given = [outputs.values.argmax(axis=-1) if classes else outputs.values for outputs in (one, other)]
-    return Agreement(float(np.mean(given[0] == given[1])), math.ceil(np.abs(one.levels - other.levels).max()))
+def _share(one: np.ndarray, other: np.ndarray, classes: bool, exact: bool) -> float:
+    """Share of images with one class, or of outputs that are equal: up to the order of float sums unless exact."""
+    if classes:
+        return float(np.mean(one.argmax(axis=-1) == other.argmax(axis=-1)))
+    return float(np.mean(one == other if exact else np.isclose(one, other, rtol=1e-4, atol=1e-5)))
 
 
 def _differing(one: _Outputs, other: _Outputs) -> np.ndarray:

@@ -69,9 +69,9 @@ def test_many_images_are_compared_in_chunks(model, monkeypatch):
     assert {metrics["images"] for metrics in found.metrics.values()} == {150}
 
 
-def changed(model, layer, change):
+def changed(model, layer, change, float_head=False):
     """The packed graph of a model with one operation changed."""
-    graph = extract(model).graph
+    graph = extract(model, float_head).graph
     operations = tuple(change(one) if one.name == layer else one for one in graph.operations)
     return dataclasses.replace(graph, operations=operations)
 
@@ -117,6 +117,14 @@ def test_a_float_end_is_compared_behind_an_exact_integer_part():
     other = extract(quantized(seed=1, end=keras.layers.Softmax(name="probabilities")), float_head=True)
     file = litert.write(other.graph, tail=other.tail)
     assert "'first' (the emulator and LiteRT" in compared(model, float_head=True, file=file).deviation
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_float_end_without_classes_is_equal_up_to_float_sums(outputs):
+    model = quantized(outputs=outputs, end=lambda values: keras.ops.sigmoid(values - 0.3))
+    assert compared(model, float_head=True, limits=FLOAT_HEAD, classes=False).worst == EXACT
+    graph = changed(model, "last", with_larger_bias, float_head=True)
+    assert compared(model, float_head=True, graph=graph, classes=False).worst.argmax < 0.5
 
 
 def test_outputs_that_are_no_classes_are_compared_by_value(model):
