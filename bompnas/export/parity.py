@@ -129,6 +129,16 @@ def check(
     return Parity(len(images), agreements, metrics, limits, deviation)
 
 
+def run(file: bytes | Path, graph: IntegerGraph, images: np.ndarray) -> np.ndarray:
+    """Real outputs of a LiteRT file, of integer or float ends, for what the Keras model takes.
+
+    Raises:
+        InputError: The file is not LiteRT's, or another network's.
+    """
+    raw, grid = _run(Interpreter(file), graph, images), graph.tensors[graph.output].grid
+    return (raw.astype(np.float32) - grid.zero_point) * np.float32(grid.scale) if raw.dtype == np.int8 else raw
+
+
 def first_difference(
     model: keras.Model, extracted: Extracted, graph: IntegerGraph, file: bytes | Path | None, images: np.ndarray
 ) -> str:
@@ -202,7 +212,7 @@ def _litert(file: bytes | Path, graph: IntegerGraph, tail: keras.Model | None, i
     if tail is None:
         return _Outputs.of(_levels(file, graph, graph.output, images), graph, None)
     levels = _levels(_ending_at(file, graph.output), graph, graph.output, images)
-    return _Outputs(levels, _run(Interpreter(file), graph, images))
+    return _Outputs(levels, run(file, graph, images))
 
 
 def _levels(file: bytes | Path, graph: IntegerGraph, name: str, images: np.ndarray) -> np.ndarray:

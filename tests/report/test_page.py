@@ -48,7 +48,7 @@ def test_the_page_shows_what_was_exported(exported, check):
         ["№ 4", "2.35", DASH, "79.00", DASH, "100.00", "0", DASH, "no .tflite: layer &#x27;a&lt;b&#x27;: 16 bits"],
         [
             "№ 5", "3.46", "23.5", "94.00", "90.00", "98.75", "3", "0.0125 (0.0120 to 0.0134)",
-            "below the limits: the first layer that differs is &#x27;stem&#x27;",
+            "beyond the limits: the first layer that differs is &#x27;stem&#x27;",
         ],
     ]  # fmt: skip
     assert "compared on 2,360 test images" in text

@@ -281,10 +281,22 @@ def test_large_test_parts_are_sampled(monkeypatch):
     np.testing.assert_array_equal(delivery.sample(test).images, some.images)
 
 
+def test_of_large_test_parts_a_sample_is_compared_and_the_whole_measured(run, deliver, monkeypatch):
+    given = run("first")
+    deliver(given)
+    whole = given.record.exports[0]
+    monkeypatch.setattr(delivery, "IMAGES", 10)
+    given.record.forget_export(1)
+    deliver(given)
+    (export,) = given.record.exports
+    assert (whole.images, export.images) == (24, 10)
+    assert export.metrics == whole.metrics
+
+
 def test_a_verdict_tells_what_there_is():
     timed = {"median_ms": 0.0124}
     whole = Export(1, {}, "b", 9980, "t", 26100, images=2000, argmax=1.0, max_lsb=0, latency=timed)
     assert delivery.verdict(whole) == "9.98 kB packed, 26.1 kB .tflite, 0.012 ms, parity exact on 2,000 images"
     worse = dataclasses.replace(whole, argmax=0.5, max_lsb=3, deviation="all of it")
-    assert delivery.verdict(worse).endswith("parity 50.00%, 3 LSB on 2,000 images, below the limits: all of it")
+    assert delivery.verdict(worse).endswith("parity 50.00%, 3 LSB on 2,000 images, beyond the limits: all of it")
     assert delivery.verdict(Export(1, {}, not_exportable="layer 'x'")) == "no .tflite: layer 'x'"
