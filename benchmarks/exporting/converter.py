@@ -53,6 +53,7 @@ def fake_quantized(graph: IntegerGraph, wide: bool = False) -> keras.Model:
         given = [values[name] for name in operation.inputs]
         if isinstance(operation, Linear):
             made = _Linear(operation, tensors[operation.inputs[0]].grid, wide)(given[0])
+            made = keras.layers.Activation(_activation(operation.output.grid))(made)
         elif isinstance(operation, Add):
             made = keras.layers.Add()(given)
         elif isinstance(operation, Mean):
@@ -63,8 +64,15 @@ def fake_quantized(graph: IntegerGraph, wide: bool = False) -> keras.Model:
     return keras.Model(inputs, values[graph.output])
 
 
+def _activation(grid: Grid) -> str:
+    """What the converter can fuse to clamp to a grid."""
+    if grid.low < 0:
+        return "linear"
+    return "relu6" if grid.high < 255 else "relu"
+
+
 class _FakeQuantized(keras.layers.Layer):
-    """Values on a grid of 8 bits, in float; a clip inside of it is a ReLU6, which the converter fuses."""
+    """Values on a grid of 8 bits, in float."""
 
     def __init__(self, grid: Grid):
         super().__init__()
@@ -72,8 +80,6 @@ class _FakeQuantized(keras.layers.Layer):
 
     def call(self, values):
         grid = self.grid
-        if grid.low == 0:
-            values = tf.nn.relu6(values) if grid.high < 255 else tf.nn.relu(values)
         low, high = (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
         return tf.quantization.fake_quant_with_min_max_args(values, low, high)
 

@@ -68,6 +68,13 @@ def stored_weights(file: bytes) -> Iterator[StoredWeights]:
             )
 
 
+def text_bytes(file: bytes) -> int:
+    """Bytes of a file that are names of tensors, or metadata: what inference does not need."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    names = sum(len(tensor.name) for tensor in model.subgraphs[0].tensors)
+    return names + sum(len(model.buffers[entry.buffer].data) for entry in model.metadata or ())
+
+
 def same_weights(file: bytes, graph: IntegerGraph) -> bool:
     """Whether a file holds exactly the weights, steps and biases of a graph."""
     return all(

@@ -42,6 +42,7 @@ def measure(subject: Subject) -> dict:
         "files": {
             name: {
                 "bytes": len(file),
+                "text_bytes": 0 if name == files.PACKED else files.text_bytes(file),
                 "gzip_bytes": len(gzip.compress(file, 9, mtime=0)),
                 "accuracy": engines.accuracy(outputs[name], subject.labels),
                 "argmax": engines.Difference.of(outputs[name], expected).argmax,
