@@ -33,6 +33,7 @@ class Objective:
         maximize: Whether more is better.
         transform: For minimized objectives: `log10` or `identity`.
         share: Whether values lie between 0 and 1; what predicts them then predicts their log-odds.
+        factor: Multiplies the value before the transform, so that its logarithm stays positive: 1e6 scores ms as ns.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Objective:
     maximize: bool
     transform: str = "identity"
     share: bool = False
+    factor: float = 1.0
 
     def term(self, value: Values) -> Values:
         """This objective's part of the score, of one value or of an array of them.
@@ -53,17 +55,17 @@ class Objective:
         transformed = self.transformed(value)
         if not np.all(transformed >= 0 if self.transform == "identity" else transformed > 0):
             raise ValueError(
-                f"objective {self.name!r}: {self.transform}({np.min(value):g}) is not positive; a minimized objective "
-                "needs a unit in which its transform stays positive"
+                f"objective {self.name!r}: {self.transform}({self.factor * np.min(value):g}) is not positive; a "
+                "minimized objective needs a unit in which its transform stays positive"
             )
         return self.reference / self._bounded(transformed)
 
     def transformed(self, value: Values) -> Values:
-        """The value on the scale of the score: as it is, or its logarithm."""
+        """The value on the scale of the score: in its own unit, or the logarithm in the unit that `factor` leads to."""
         if self.transform == "identity":
             return value
         with np.errstate(divide="ignore", invalid="ignore"):
-            logarithm = np.where(np.asarray(value) > 0, np.log10(value), -math.inf)
+            logarithm = np.where(np.asarray(value) > 0, np.log10(self.factor * value), -math.inf)
         return logarithm if logarithm.ndim else logarithm.item()
 
     def modelled(self, value: Values) -> Values:

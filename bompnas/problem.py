@@ -26,12 +26,15 @@ class Problem:
         costs: Analytic costs of a batch of the space, name -> shape (n,); names carry their unit.
         objectives: What the score is made of.
         constraints: Limits on costs and on metrics.
+        facts: Those costs that are facts about the network itself, of which a surrogate learns; None for all. What a
+            device charges for a network says nothing more about its accuracy.
     """
 
     space: SearchSpace
     costs: Callable[[Any], Mapping[str, np.ndarray]]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
+    facts: frozenset[str] | None = None
 
     @functools.cached_property
     def analytic(self) -> frozenset[str]:
@@ -58,6 +61,10 @@ class Problem:
         """Whether one decoded genotype keeps every constraint on analytic costs."""
         cost = self.cost(point) if self.known_limits else {}
         return all(constraint.satisfied(cost) for constraint in self.known_limits)
+
+    def admits(self, values: Mapping[str, float]) -> bool:
+        """Whether a candidate's values, known and measured, keep every constraint."""
+        return all(constraint.key in values and constraint.satisfied(values) for constraint in self.constraints)
 
     def score(self, values: Mapping[str, float]) -> float:
         """Eq. (1) for a candidate's values."""

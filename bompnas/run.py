@@ -23,6 +23,7 @@ from bompnas import pareto
 from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
 from bompnas.experiment import Experiment
+from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
 from bompnas.objectives import Objective
 from bompnas.trials import executors, final, folder, views
@@ -98,7 +99,7 @@ def run(
         threads = _threads(path, experiment.workers, overwrite)
         executor = stack.enter_context(executors.local(trial.run_trial, experiment.workers, threads))
         prepared = setup.prepare(experiment, head, data)
-        executor.check(prepared.head)
+        executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
         arrays = stack.enter_context(folder.scratch())
         trial.save_arrays(setup.parts(prepared.dataset), arrays)
@@ -182,9 +183,10 @@ class _Session:
 
     def train_front(self) -> None:
         """Trains the Pareto front of what was found."""
-        objectives = self.setup.experiment.deployed_objectives()
-        front = pareto.front_of(self.record.candidates, objectives)
-        _log.info("final training of the front: %d of %d networks", len(front), len(self.record.candidates))
+        objectives, candidates = self.setup.experiment.deployed_objectives(), self.record.candidates
+        kept = [candidate for candidate in candidates if self.setup.problem.admits(candidate.values)]
+        front = pareto.front_of(kept, objectives)
+        _log.info("final training of the front: %d of %d networks", len(front), len(candidates))
         (self.folder / "models").mkdir(exist_ok=True)
         final.train(
             front,
@@ -251,10 +253,13 @@ def _print_front(result: Result, objectives: Sequence[Objective]) -> None:
     names = [name for key in measured for name in (key, key.replace("val_", "test_"))]
     exports = {export.candidate: export for export in result.exports}
     table = Table(title="Pareto front, finally trained")
-    for heading in ("id", "kB", "M MACs", *names, "score", *([".tflite kB"] if exports else [])):
+    costs = [named(item.key) for item in objectives if item.key not in (*measured, "size_bits", "macs")]
+    labels = [quantity.unit or quantity.words for quantity in costs]
+    for heading in ("id", "kB", "M MACs", *labels, *names, "score", *([".tflite kB"] if exports else [])):
         table.add_column(heading, justify="right")
     for candidate in result.front:
-        cost = f"{candidate.cost['size_kb']:.2f}", f"{candidate.cost['macs'] / 1e6:.3f}"
+        cost = [f"{candidate.cost['size_kb']:.2f}", f"{candidate.cost['macs'] / 1e6:.3f}"]
+        cost += [f"{candidate.values[quantity.name]:.4g}" for quantity in costs]
         metrics = [f"{candidate.metrics[name]:.4f}" for name in names]
         size = exports[candidate.id].tflite_bytes if candidate.id in exports else None
         tflite = "-" if size is None else f"{size / 1000:.1f}"

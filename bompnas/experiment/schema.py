@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, Val
 from bompnas.errors import InputError
 from bompnas.experiment import files
 from bompnas.experiment.errors import NestedSettingsError, describe, explain, unknown
+from bompnas.experiment.hardware import HardwareSettings, check_cost, check_objective, cost_objectives
 from bompnas.experiment.sections import (
-    COSTS,
     MEASURED,
     METRICS,
     Count,
@@ -30,10 +30,10 @@ from bompnas.experiment.sections import (
     QuantizationSettings,
     TrainingSettings,
 )
+from bompnas.hardware.model import Quantity
+from bompnas.hardware.quantities import OBJECTIVES
 from bompnas.methods import METHODS
 from bompnas.objectives import Constraint, Objective
-
-CONSTRAINABLE = ("size_kb", "size_bits", "size_without_scales_bits", "float_size_bits", "macs", "params")
 
 
 def _name(value: str) -> str:
@@ -49,16 +49,25 @@ def _existing_file(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _cost(value: str) -> str:
-    if value not in CONSTRAINABLE:
-        raise ValueError(unknown("cost", value, CONSTRAINABLE))
+def _cost(value: str, info: ValidationInfo) -> str:
+    check_cost(value, *_device(info))
     return value
 
 
-def _objective(value: str) -> str:
-    if value not in METRICS | COSTS:
-        raise ValueError(unknown("objective", value, METRICS | COSTS))
+def _objective(value: str, info: ValidationInfo) -> str:
+    check_objective(value, *_device(info))
     return value
+
+
+def _device(info: ValidationInfo) -> tuple[HardwareSettings | None, Sequence[Quantity] | None]:
+    """The section `hardware` and what its device tells of; None where that is not known, or the section is wrong."""
+    if "hardware" not in info.data:
+        return None, None
+    return info.data["hardware"], _told(info.data["hardware"])
+
+
+def _told(hardware: HardwareSettings | None) -> Sequence[Quantity] | None:
+    return () if hardware is None else hardware.quantities
 
 
 def _method_name(value: str) -> str:
@@ -102,8 +111,9 @@ class Experiment(LocatedSettings):
         method: Settings of the search, an instance of the schema that the method names in `bompnas.methods`.
         training: Early training of a trial.
         quantization: When and how networks are quantized.
+        hardware: The device whose costs are known or measured; None for none.
         objectives: What the score is made of.
-        constraints: Largest allowed costs.
+        constraints: Largest allowed costs, those that a device measures included.
         head: The task's head.
         final: Final training of the front.
         export: Integer files of the finally trained networks.
@@ -119,6 +129,7 @@ class Experiment(LocatedSettings):
     )
     training: TrainingSettings = TrainingSettings()
     quantization: QuantizationSettings = QuantizationSettings()
+    hardware: HardwareSettings | None = None
     objectives: dict[Annotated[str, AfterValidator(_objective)], ObjectiveSettings] = Field(
         default={"accuracy": ObjectiveSettings(reference=0.8), "size": ObjectiveSettings(reference=8)}
     )
@@ -136,14 +147,19 @@ class Experiment(LocatedSettings):
         """The absolute path of the search-space file."""
         return files.find(self.space, self._directory)
 
+    @property
+    def told(self) -> tuple[Quantity, ...]:
+        """What the device tells of; imports it."""
+        return () if self.hardware is None else self.hardware.device.quantities
+
     def objective_list(self) -> tuple[Objective, ...]:
         """The objectives that score a trial; in mode `none` those of the 32-bit float network."""
         of_float = self.quantization.mode == "none"
-        return tuple(settings.objective(name, of_float) for name, settings in self.objectives.items())
+        return tuple(settings.objective(name, of_float, self.told) for name, settings in self.objectives.items())
 
     def deployed_objectives(self) -> tuple[Objective, ...]:
         """The objectives of the quantized networks, which choose and score the final front."""
-        return tuple(settings.objective(name) for name, settings in self.objectives.items())
+        return tuple(settings.objective(name, told=self.told) for name, settings in self.objectives.items())
 
     def constraint_list(self) -> tuple[Constraint, ...]:
         """The limits on costs."""
@@ -151,11 +167,17 @@ class Experiment(LocatedSettings):
 
     @pydantic.field_validator("objectives")
     @classmethod
-    def _meaningful_objectives(cls, objectives: dict[str, ObjectiveSettings]) -> dict[str, ObjectiveSettings]:
+    def _meaningful_objectives(
+        cls, objectives: dict[str, ObjectiveSettings], info: ValidationInfo
+    ) -> dict[str, ObjectiveSettings]:
+        told = _device(info)[1]
         if not objectives:
-            raise ValueError(f"expected at least one of {', '.join(METRICS | COSTS)}; found none")
+            raise ValueError(f"expected at least one of {', '.join((*METRICS, *cost_objectives(told)))}; found none")
         for name, settings in objectives.items():
-            settings.objective(name)
+            if (
+                told is not None or name in METRICS or name in OBJECTIVES
+            ):  # else its device, which knows, is not imported yet
+                settings.objective(name, told=told or ())
         return objectives
 
     @pydantic.model_validator(mode="after")
@@ -165,7 +187,7 @@ class Experiment(LocatedSettings):
             if name in METRICS and name not in measured:
                 raise ValueError(
                     f"objectives: a {self.head.class_} head measures no {name}; "
-                    f"choose among {', '.join((*measured, *COSTS))}"
+                    f"choose among {', '.join((*measured, *cost_objectives(_told(self.hardware))))}"
                 )
         return self
 

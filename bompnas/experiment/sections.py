@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 from bompnas.errors import InputError
 from bompnas.experiment import files
 from bompnas.experiment.errors import describe, unknown
+from bompnas.hardware.model import Quantity
+from bompnas.hardware.quantities import OBJECTIVES, named
 from bompnas.objectives import Objective
 
 
@@ -186,18 +189,13 @@ class ExportSettings(Settings):
     float_head: bool = False
 
 
-# What a trial measures and what is known before any training; the references are replaced by the user's.
 METRICS = {
     "accuracy": Objective("accuracy", "val_accuracy", 1.0, maximize=True, share=True),
     "loss": Objective("loss", "val_loss", 1.0, maximize=False),
     "mae": Objective("mae", "val_mae", 1.0, maximize=False),
     "mse": Objective("mse", "val_mse", 1.0, maximize=False),
 }
-COSTS = {
-    "size": Objective("size", "size_bits", 1.0, maximize=False, transform="log10"),
-    "macs": Objective("macs", "macs", 1.0, maximize=False, transform="log10"),
-    "params": Objective("params", "params", 1.0, maximize=False, transform="log10"),
-}
+"""What heads measure, as objectives; the references are replaced by the user's."""
 
 
 class ObjectiveSettings(Settings):
@@ -207,29 +205,40 @@ class ObjectiveSettings(Settings):
     direction: Literal["maximize", "minimize"] | None = None
     transform: Literal["log10", "identity"] | None = None
 
-    def objective(self, name: str, of_float: bool = False) -> Objective:
-        """The objective of that name, of the quantized network or of the 32-bit float one.
+    def objective(self, name: str, of_float: bool = False, told: Iterable[Quantity] = ()) -> Objective:
+        """The objective of that name.
+
+        Args:
+            name: A metric, what experiments call a cost, or a cost's own name.
+            of_float: Whether the 32-bit float network is scored: then its metrics and its size. All other costs stay
+                those of the quantized network, which alone runs on devices.
+            told: What the device tells of.
 
         Raises:
             ValueError: The transform has no meaning for it.
         """
-        known = (METRICS | COSTS)[name]
-        maximize = known.maximize if self.direction is None else self.direction == "maximize"
+        metric, finest = METRICS.get(name), None
+        if metric is None:
+            quantity = named(OBJECTIVES.get(name, name), told)
+            metric, finest = Objective(name, quantity.name, 1.0, maximize=False), quantity.finest
+        maximize = metric.maximize if self.direction is None else self.direction == "maximize"
         if maximize and self.transform is not None:
             raise ValueError(f"{name} is maximized and takes no transform; remove the transform")
-        if name in METRICS and self.transform == "log10":
-            raise ValueError(f"{name} can be 1 or less, where log10 is not positive; use the transform identity")
-        key = f"float_{known.key}" if of_float and name not in ("macs", "params") else known.key
-        transform = "identity" if maximize else self.transform or known.transform
-        return Objective(name, key, self.reference, maximize, transform, known.share)
+        if self.transform == "log10" and finest is None:
+            where = "can be 1 or less" if name in METRICS else "has no unit in which it is known to stay above 1"
+            raise ValueError(f"{name} {where}, where log10 is not positive; use the transform identity")
+        transform = self.transform or ("log10" if finest is not None and not maximize else "identity")
+        key = f"float_{metric.key}" if of_float and (name in METRICS or name == "size") else metric.key
+        factor = float(finest) if transform == "log10" else 1.0
+        return Objective(name, key, self.reference, maximize, transform, metric.share, factor)
 
 
 MEASURED = {"classification": ("accuracy", "loss"), "regression": ("loss", "mae", "mse")}
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def _head_class(value: str) -> str:
-    if value not in MEASURED and not _IMPORT_PATH.fullmatch(value):
+    if value not in MEASURED and not IMPORT_PATH.fullmatch(value):
         raise ValueError(f"{unknown('head', value, MEASURED)}, or an import path such as my_package.heads:MyHead")
     return value
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bompnas.hardware.model import Quantity
+from bompnas.hardware.model import MeasuredModel, Quantity
 
 BUCKET = 256
 """Weights that share two numbers of 32 bits in JASQ's quantizer, the least and the largest of them."""
@@ -14,7 +14,7 @@ BIAS_BITS = 32
 BITS_PER_KB = 8000
 
 
-class HuffmanSize:
+class HuffmanSize(MeasuredModel):
     """Size of a network whose weights are Huffman coded, layer by layer, as JASQ's code counts it.
 
     Mean code length x number of weights, plus 64 bits a bucket of 256 weights (the last one counts for the share that

@@ -11,7 +11,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -118,8 +118,8 @@ def _total(parts: np.ndarray) -> np.ndarray:
     return parts.cumsum(axis=1)[:, -1] if parts.shape[1] else parts.sum(axis=1)
 
 
-class MeasuredModel(Protocol):
-    """A cost that only a trained, quantized network can tell, once per candidate.
+class MeasuredModel(abc.ABC):
+    """Costs that only a trained, quantized network can tell, once per candidate.
 
     Attributes:
         quantities: What the model tells of.
@@ -127,5 +127,6 @@ class MeasuredModel(Protocol):
 
     quantities: tuple[Quantity, ...]
 
+    @abc.abstractmethod
     def measure(self, graph: Any) -> dict[str, float]:
         """The costs of a quantized network by name; `graph` is a `bompnas.export.graph.IntegerGraph`."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from bompnas.errors import InputError
-from bompnas.hardware.model import CostModel
+from bompnas.hardware.model import CostModel, MeasuredModel
 
 MODELS = {
     "counts": "bompnas.hardware.counts:Counts",
@@ -26,6 +26,8 @@ MODELS = {
     "bit_serial_edge": "bompnas.hardware.bit_serial:EDGE",
     "roofline": "bompnas.hardware.roofline:Roofline",
     "lookup": "bompnas.hardware.lookup:LookupModel",
+    "litert_cpu": "bompnas.export.measured:LiteRTLatency",
+    "huffman": "bompnas.hardware.huffman:HuffmanSize",
 }
 
 _EXPECTED = {
@@ -38,8 +40,8 @@ _EXPECTED = {
 }
 
 
-def load(name: str, parameters: Mapping[str, Any], folder: Path = Path()) -> CostModel:
-    """A cost model by its name.
+def load(name: str, parameters: Mapping[str, Any], folder: Path = Path()) -> CostModel | MeasuredModel:
+    """A cost model, analytic or measured, by its name.
 
     Args:
         name: One of `MODELS`, or the import path of the user's own: `my_package.devices:MyModel`.
@@ -51,15 +53,50 @@ def load(name: str, parameters: Mapping[str, Any], folder: Path = Path()) -> Cos
         InputError: The name is not known or names no cost model, a parameter is not known, missing or of a wrong type,
             or the model refuses a value.
     """
+    given = _found(name)
+    if not isinstance(given, type):
+        values = _values("hardware", type(given), parameters, folder, complete=False)
+        return dataclasses.replace(given, **values) if values else given
+    return given(**_values("hardware", given, parameters, folder))
+
+
+def resolve(name: str, parameters: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """All parameters of a cost model as plain data with `Path`s, defaults filled in where plain data can express them.
+
+    Arguments and errors are those of `load`.
+    """
+    given = _found(name)
+    model_type = given if isinstance(given, type) else type(given)
+    values = _values("hardware", model_type, parameters, folder, complete=given is model_type)
+    fields = dataclasses.fields(model_type) if dataclasses.is_dataclass(model_type) else ()
+    for field in fields:
+        if field.init and field.name not in values:
+            made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            values[field.name] = made if given is model_type else getattr(given, field.name)
+    plain = {field.name: _plain(values[field.name]) for field in fields if field.init}
+    return {name: value for name, value in plain.items() if value is not ...}
+
+
+def _found(name: str) -> Any:
+    """The class or the instance that a name stands for, which is known to be a cost model."""
     given = _import(name)
     model_type = given if isinstance(given, type) else type(given)
-    if not issubclass(model_type, CostModel) or inspect.isabstract(model_type):
+    if not issubclass(model_type, CostModel | MeasuredModel) or inspect.isabstract(model_type):
         raise InputError(
             f"hardware.model: {name} is {'the class' if given is model_type else 'of type'} {model_type.__name__}; "
-            "expected a subclass of CostModel that has all its methods"
+            "expected a subclass of CostModel, or of MeasuredModel, that has all its methods"
         )
-    values = _values("hardware", model_type, parameters, folder, complete=given is model_type)
-    return given(**values) if given is model_type else dataclasses.replace(given, **values)
+    return given
+
+
+def _plain(value: Any) -> Any:
+    """A parameter's value as plain data; `...` where there is none."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+        return {name: part for name, part in fields.items() if part is not ...}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str | Path) else ...
 
 
 def _import(name: str) -> Any:

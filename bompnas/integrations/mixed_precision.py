@@ -23,7 +23,7 @@ from keras_tuner.engine.trial import Trial
 
 import bompnas.networks  # registers the quantized layers  # noqa: F401
 from bompnas.errors import InputError
-from bompnas.experiment.sections import COSTS, METRICS, TrainingSettings
+from bompnas.experiment.sections import ObjectiveSettings, TrainingSettings
 from bompnas.integrations.keras_tuner import BompOracle, TunerMixin
 from bompnas.networks.heads import CLASSIFICATION, HeadSource
 from bompnas.objectives import Constraint
@@ -36,8 +36,8 @@ from bompnas.trials import setup
 from bompnas.trials.trial import TrialResult, TrialTask, train_quantized
 
 OBJECTIVES = (
-    dataclasses.replace(METRICS["accuracy"], reference=0.8),
-    dataclasses.replace(COSTS["size"], reference=8.0),
+    ObjectiveSettings(reference=0.8).objective("accuracy"),
+    ObjectiveSettings(reference=8.0).objective("size"),
 )
 """Accuracy and size as eq. (1) of BOMP-NAS weighs them."""
 

@@ -1,8 +1,9 @@
 """Vectors of a problem's genotypes: their edits, and what is plain to see of them.
 
-A vector has two parts: phi of `bompnas.space.embedding`, and summaries, the logarithms of all analytic costs and
-what the space adds (depth, mean bits). Size and operations say much about accuracy before a single edit is learned.
-Both parts are centred, and the summaries scaled to unit variance, over a fixed sample of the space.
+A vector has two parts: phi of `bompnas.space.embedding`, and summaries, the logarithms of the costs that are facts
+about the network and what the space adds (depth, mean bits). Size and operations say much about accuracy before a
+single edit is learned. Both parts are centred, and the summaries scaled to unit variance, over a fixed sample of the
+space.
 """
 
 import functools
@@ -35,7 +36,7 @@ class Encoding:
         self.edits = len(self._embedding.groups)
         codes = sampling.uniform(space, np.random.default_rng(0), SAMPLE)
         batch = space.batch(codes)
-        self._names = _informative(_summaries(batch, problem.costs(batch))) if summaries else []
+        self._names = _informative(self._summaries(batch, problem.costs(batch))) if summaries else []
         self._centre, self._scale = 0.0, 1.0
         rows = self._rows(codes, batch, None)
         self._centre = rows.mean(axis=0)
@@ -63,20 +64,24 @@ class Encoding:
         parts = [self._embedding.features(codes)]
         if self._names:
             batch = self._problem.space.batch(codes) if batch is None else batch
-            known = _summaries(batch, self._problem.costs(batch) if costs is None else costs)
+            known = self._summaries(batch, self._problem.costs(batch) if costs is None else costs)
             parts += [known[name][:, None] for name in self._names]
         return (np.concatenate(parts, axis=1) - self._centre) / self._scale
+
+    def _summaries(self, batch: Batch, costs: dict) -> dict[str, np.ndarray]:
+        facts = self._problem.facts
+        logarithms = {
+            f"log {name}": np.log(np.maximum(values, 1e-9))
+            for name, values in costs.items()
+            if facts is None or name in facts
+        }
+        return logarithms | {name: np.asarray(values, dtype=float) for name, values in batch.summaries.items()}
 
 
 @functools.lru_cache(maxsize=16)
 def encoding(problem: Problem, summaries: bool = True) -> Encoding:
     """The encoding of a problem, of edits alone or with summaries."""
     return Encoding(problem, summaries)
-
-
-def _summaries(batch: Batch, costs: dict) -> dict[str, np.ndarray]:
-    logarithms = {f"log {name}": np.log(np.maximum(values, 1e-9)) for name, values in costs.items()}
-    return logarithms | {name: np.asarray(values, dtype=float) for name, values in batch.summaries.items()}
 
 
 def _informative(summaries: dict[str, np.ndarray]) -> list[str]:

@@ -4,14 +4,16 @@ Small and large networks are rare among uniform genotypes (2 % of Table I's are 
 (`bompnas.space.sampling.tilted`).
 """
 
+import dataclasses
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
 from bompnas.errors import InputError
 from bompnas.objectives import Constraint
 from bompnas.problem import Problem
-from bompnas.space.sampling import tilted, uniform
+from bompnas.space.sampling import mutate, tilted, uniform
 
 TILTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FEASIBLE_SHARE = 1 / 8
@@ -23,20 +25,23 @@ def sample(problem: Problem, generator: np.random.Generator, count: int) -> np.n
     """Random genotypes that keep the problem's constraints on costs; canonical codes of shape (count, genes).
 
     Uniform over the feasible genotypes where they are not rare; where they are, drawn with the mildest tilt towards
-    cheap networks, or dear ones, that finds them.
+    cheap networks, or dear ones, that finds them; where none does, mutants of the one that keeps the limits best.
 
     Raises:
         InputError: No feasible network was found; names the nearest one.
     """
     if not problem.known_limits:
         return uniform(problem.space, generator, count)
-    tilt, found = _feasible_tilt(problem), []
+    tilt = _feasible_tilt(problem)
+    if tilt is None:
+        return _around(problem, _nearest(problem), generator, count)
+    found: list[np.ndarray] = []
     for _ in range(ROUNDS):
         codes = tilted(problem.space, generator, np.full(max(16, 2 * count), tilt))
         found.append(codes[_feasible(problem, codes)])
         if sum(map(len, found)) >= count:
             return np.concatenate(found)[:count]
-    raise _infeasible(problem)
+    return _around(problem, _nearest(problem), generator, count)
 
 
 def stratified(problem: Problem, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -91,8 +96,8 @@ def _distinct(problem: Problem, codes: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _feasible_tilt(problem: Problem) -> float:
-    """The mildest tilt at which feasible networks are not rare, from a fixed sequence of samples."""
+def _feasible_tilt(problem: Problem) -> float | None:
+    """The mildest tilt at which feasible networks are not rare, from a fixed sequence of samples; None if none is."""
     generator, draws = np.random.default_rng(0), 64
     best, most = 0.0, 0
     for tilt in _tilts(problem):
@@ -101,9 +106,7 @@ def _feasible_tilt(problem: Problem) -> float:
             best, most = tilt, feasible
         if feasible >= FEASIBLE_SHARE * draws:
             break
-    if not most:
-        raise _infeasible(problem)
-    return best
+    return best if most else None
 
 
 def _tilts(problem: Problem) -> list[float]:
@@ -112,24 +115,61 @@ def _tilts(problem: Problem) -> list[float]:
     return [0.0, *(tilt for size in TILTS for tilt in ((-size, size) if dear else (-size,)))]
 
 
-def _infeasible(problem: Problem) -> InputError:
+def _around(problem: Problem, start: np.ndarray, generator: np.random.Generator, count: int) -> np.ndarray:
+    """Feasible mutants of a feasible genotype, shape (genes,), and of these again, with repetitions if they are few."""
+    found = start[None]
+    for _ in range(ROUNDS):
+        mutants = mutate(problem.space, found[generator.integers(len(found), size=max(16, 2 * count))], generator)
+        found = np.unique(np.concatenate([found, mutants[_feasible(problem, mutants)]]), axis=0)
+        if len(found) >= 2 * count:
+            break
+    return found[generator.permutation(np.resize(np.arange(len(found)), max(count, len(found))))[:count]]
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(problem: Problem) -> np.ndarray:
+    """The feasible genotype that stays farthest from the limits, as far as a search finds, shape (genes,).
+
+    Raises:
+        InputError: None was found; says by how much the nearest breaks the limits, and whether that is proven.
+    """
+    from bompnas.search import optimize  # which samples feasible networks itself
+
     space, generator = problem.space, np.random.default_rng(0)
     ends = np.stack([np.zeros_like(space.sizes), space.sizes - 1])
-    codes = np.concatenate([ends, tilted(space, generator, np.repeat(_tilts(problem), 16))])
-    costs = problem.costs(space.batch(codes))
-    excess = np.max([_excess(limit, costs[limit.key]) for limit in problem.known_limits], axis=0)
-    nearest = {key: values[np.argmin(excess)].item() for key, values in costs.items()}
-    broken = [limit for limit in problem.known_limits if not limit.satisfied(nearest)]
-    found = " and ".join(
-        f"{limit.key} {nearest[limit.key]:g} where {'at least ' * limit.at_least}{limit.limit:g} is allowed"
-        for limit in broken
+    starts = np.concatenate([space.canonical_codes(ends), tilted(space, generator, np.repeat(_tilts(problem), 16))])
+    starts = starts[np.argsort(_excess(problem, problem.costs(space.batch(starts))), kind="stable")]
+    unlimited = dataclasses.replace(problem, constraints=())
+    best = optimize.maximize(
+        unlimited, lambda codes, batch, costs: -_excess(problem, costs), starts, frozenset(), generator
     )
-    return InputError(
-        f"constraints: no network of space {space.name!r} was found that keeps them; the nearest found has {found}: "
-        "change the limit or the choices of the space"
+    costs = problem.cost(space.decode(*space.genotypes(best[None])))
+    broken = [limit for limit in problem.known_limits if not limit.satisfied(costs)]
+    if not broken:
+        return best
+    found = " and ".join(_over(limit, costs[limit.key]) for limit in broken)
+    how = "was found that keeps them, by a search that proves nothing; the nearest found"
+    if optimize.enumerable(space):
+        how = "keeps them, as pricing every one of them proves; the nearest"
+    raise InputError(
+        f"constraints: no network of space {space.name!r} {how} has {found}: change the limit or the choices of the "
+        "space"
     )
 
 
-def _excess(limit: Constraint, costs: np.ndarray) -> np.ndarray:
+def _over(limit: Constraint, cost: float) -> str:
+    """A broken limit in words."""
+    excess = abs(cost - limit.limit)
+    share = f" ({100 * excess / abs(limit.limit):.3g} %)" if limit.limit else ""
+    bound, side = ("at least ", "little") if limit.at_least else ("", "much")
+    return f"{limit.key} {cost:g} where {bound}{limit.limit:g} is allowed, {excess:.3g}{share} too {side}"
+
+
+def _excess(problem: Problem, costs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """By how much rows of costs break the worst broken limit, as a share of it; negative where all are kept."""
+    return np.max([_relative(limit, costs[limit.key]) for limit in problem.known_limits], axis=0)
+
+
+def _relative(limit: Constraint, costs: np.ndarray) -> np.ndarray:
     """By how much costs break a limit, as a share of it, shape (n,)."""
     return (limit.limit - costs if limit.at_least else costs - limit.limit) / (abs(limit.limit) or 1.0)

@@ -52,7 +52,7 @@ def maximize(
     """
     pool = _Pool(problem, acquisition, taken)
     space = problem.space
-    if math.prod(space.sizes.tolist()) <= ENUMERABLE:
+    if enumerable(space):
         pool.add(_enumerate(space))
         return pool.best()
     start = tried[:PARENTS]
@@ -66,6 +66,11 @@ def maximize(
         children = np.where(crossed[:, None], sampling.crossover(space, first, second, generator), first)
         pool.add(sampling.mutate(space, children, generator))
     return _climb(pool, space, tried, EXCHANGES)
+
+
+def enumerable(space: SearchSpace) -> bool:
+    """Whether a space is small enough to be searched exactly."""
+    return math.prod(space.sizes.tolist()) <= ENUMERABLE
 
 
 def maximize_policy(

@@ -84,7 +84,7 @@ class Run:
             for candidate, measured in zip(started, measurements, strict=True)
         )
         self.record.finish(f"trial {trial}", finished, getattr(result, "curves", {}))
-        shown = [objective.key for objective in self.problem.objectives]
+        shown = [item.key for item in (*self.problem.objectives, *self.problem.constraints)]
         self._progress.finished(
             trial, "; ".join(measured.verdict(shown) for measured in measurements), self._standing()
         )
@@ -92,9 +92,10 @@ class Run:
         return finished
 
     def _standing(self) -> str:
-        front = pareto.front_of(self.record.candidates, self.problem.objectives)
+        kept = [candidate for candidate in self.record.candidates if self.problem.admits(candidate.values)]
+        front = pareto.front_of(kept, self.problem.objectives)
         if not front:
-            return "none completed"
+            return "none completed" + (" within the limits" if self.problem.constraints else "")
         return f"best score {max(candidate.score for candidate in front):.4f}, front {len(front)}"
 
 
@@ -118,7 +119,7 @@ class Measured:
         """The outcome in a few words: of the metrics, those to be shown."""
         if self.error:
             return f"failed: {self.error}"
-        metrics = [f"{key} {self.metrics[key]:.4f}" for key in shown if key in self.metrics]
+        metrics = [f"{key} {self.metrics[key]:.4f}" for key in dict.fromkeys(shown) if key in self.metrics]
         return ", ".join([*metrics, f"score {self.score:.4f}"])
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from bompnas.candidate import Candidate
+from bompnas.hardware.quantities import FACTS, named
 
 _log = logging.getLogger(__name__)
 
@@ -103,10 +104,13 @@ class Progress:
 
 
 def describe(candidate: Candidate) -> str:
-    """A network in a few words: packed size, operations, range of weight widths."""
+    """A network in a few words: packed size, operations, what a device charges, range of weight widths."""
     widths = [layer.weight_bits for layer in candidate.network.layers if layer.kind != "float"]
     bits = f"{min(widths)}-{max(widths)}" if min(widths) < max(widths) else f"{widths[0]}"
-    return f"{candidate.cost['size_kb']:.1f} kB, {candidate.cost['macs'] / 1e6:.3g} M MACs, {bits} bits"
+    quantities = [named(name) for name in candidate.cost if name not in FACTS]
+    charged = [f"{candidate.cost[one.name]:.3g} {one.unit or one.words}" for one in quantities]
+    parts = (f"{candidate.cost['size_kb']:.1f} kB", f"{candidate.cost['macs'] / 1e6:.3g} M MACs", *charged)
+    return f"{', '.join(parts)}, {bits} bits"
 
 
 def _duration(seconds: float) -> str:

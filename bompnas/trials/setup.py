@@ -5,7 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ import yaml
 from bompnas.candidate import Candidate
 from bompnas.errors import InputError
 from bompnas.experiment import Experiment
-from bompnas.experiment.sections import COSTS, MEASURED, METRICS
-from bompnas.hardware.counts import counts
+from bompnas.experiment.hardware import check_cost, check_objective, cost_objectives
+from bompnas.experiment.sections import MEASURED, METRICS
+from bompnas.hardware.costs import network_costs
+from bompnas.hardware.model import CostModel, MeasuredModel
+from bompnas.hardware.quantities import FACTS
 from bompnas.networks import float_model, fold, heads, quantize
 from bompnas.networks.heads import Head, HeadSource
 from bompnas.problem import Problem
 from bompnas.search import feasible
-from bompnas.space import loader
+from bompnas.space import loader, sampling
 from bompnas.space.network import Layer, Network
 from bompnas.space.space import NetworkSpace
 from bompnas.training import data
@@ -31,6 +34,8 @@ from bompnas.training.loss import Criterion
 from bompnas.trials.final import model_path
 from bompnas.trials.trial import PARTS, TrialTask
 
+PRICED = 256
+"""Networks that a device prices before a run."""
 _PACKAGES = ("bompnas", "tensorflow", "keras", "qkeras-v3", "numpy")
 
 
@@ -43,6 +48,7 @@ class Setup:
         head: Where its head comes from.
         dataset: Its images.
         problem: What is searched.
+        device: What networks are to run on; None for no device.
         data_given: Whether the data set was given in Python, in place of the experiment's.
     """
 
@@ -50,7 +56,13 @@ class Setup:
     head: HeadSource
     dataset: Dataset
     problem: Problem
+    device: CostModel | MeasuredModel | None = None
     data_given: bool = False
+
+    @property
+    def measured(self) -> MeasuredModel | None:
+        """The device, if it has to run trained networks."""
+        return self.device if isinstance(self.device, MeasuredModel) else None
 
     def trial_task(self, candidates: Sequence[Candidate], arrays: Path) -> TrialTask:
         """The task of a trial, whose candidates share an architecture; `arrays` is the data set's directory."""
@@ -64,6 +76,7 @@ class Setup:
                 training.qaft_epochs if mode == "qaft" else 0, training.qaft_learning_rate, training.schedule
             ),
             seed=_derived_seed(self.experiment.seed, 0, candidates[0].trial),
+            device=self.measured,
         )
 
     def final_task(self, candidates: Sequence[Candidate], arrays: Path, folder: Path) -> TrialTask:
@@ -78,6 +91,7 @@ class Setup:
             seed=_derived_seed(self.experiment.seed, 1, candidates[0].trial),
             test=True,
             models=tuple(folder / model_path(candidate.id) for candidate in candidates),
+            device=self.measured,
         )
 
     def meta(self, threads: int) -> dict[str, Any]:
@@ -88,6 +102,7 @@ class Setup:
             "versions": _versions(),
             "threads": threads,
             "seed_network": self._seed_network().key,
+            "quantities": [dataclasses.asdict(quantity) for quantity in self.experiment.told],
         }
 
     def _phase(self, epochs: int, learning_rate: float, schedule: str) -> Phase:
@@ -117,6 +132,8 @@ class Setup:
         elif self.experiment.data.file is not None:
             document["data"]["path"] = str(self.experiment.data.file)
         document["head"]["class"] = _head_name(self.head)
+        if self.device is not None:
+            document["hardware"] |= _paths_as(str, self.experiment.hardware.resolved)
         return document
 
     def _identity(self) -> dict[str, Any]:
@@ -128,6 +145,8 @@ class Setup:
         document["head"]["layers"] = [  # tells heads of one class but other arguments apart
             f"{layer.name}: {layer.weights} weights" for layer in self._seed_network().head
         ]
+        if self.device is not None:
+            document["hardware"] |= _paths_as(_content, self.experiment.hardware.resolved)
         del document["workers"], document["export"]
         return document
 
@@ -149,6 +168,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     )
     task = source.head().task
     _check_objectives(experiment, task)
+    device = _device(experiment)
     space = loader.load(experiment.space_file, bits=experiment.quantization.bits)
     data_given = dataset is not None
     if dataset is None:
@@ -160,9 +180,11 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     space = with_head(space, source, outputs)
     if not isinstance(source.given, str) or source.given not in MEASURED:
         _rehearse(source.head(), space.decode(space.seed), dataset)
-    problem = Problem(space, counts, experiment.objective_list(), experiment.constraint_list())
+    if isinstance(device, CostModel):
+        _price(device, space)
+    problem = _problem(experiment, space, device)
     feasible.sample(problem, np.random.default_rng(experiment.seed), 1)
-    return Setup(experiment, source, dataset, problem, data_given)
+    return Setup(experiment, source, dataset, problem, device, data_given)
 
 
 def parts(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -175,8 +197,66 @@ def _check_objectives(experiment: Experiment, task: str) -> None:
         if name in METRICS and name not in MEASURED[task]:
             raise InputError(
                 f"objectives: the head is for {task} (its loss tells), which measures no {name}; choose among "
-                f"{', '.join((*MEASURED[task], *COSTS))}"
+                f"{', '.join((*MEASURED[task], *cost_objectives(experiment.told)))}"
             )
+
+
+def _device(experiment: Experiment) -> CostModel | MeasuredModel | None:
+    """The experiment's device, which tells of all that is asked for; one of the user's own is known only now."""
+    settings = experiment.hardware
+    if settings is None:
+        return None
+    for name in experiment.objectives:
+        check_objective(name, settings, experiment.told)
+    for name in experiment.constraints:
+        check_cost(name, settings, experiment.told)
+    return settings.device
+
+
+def _price(device: CostModel, space: NetworkSpace) -> None:
+    """Prices random networks, so that a device that cannot shows it before the run."""
+    batch = space.batch(sampling.uniform(space, np.random.default_rng(0), PRICED))
+    try:
+        costs = device.costs(batch)
+        shapes = {name: np.asarray(values, dtype=float).shape for name, values in costs.items()}
+        wrong = [name for name, values in costs.items() if not np.isfinite(values).all()]
+    except InputError as error:
+        raise InputError(f"hardware: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"hardware: pricing networks of the space failed ({type(error).__name__}: {error}); expected a model that "
+            "passes bompnas.testing.cost_models.CostModelConformance"
+        ) from error
+    expected = {quantity.name: (len(batch),) for quantity in device.quantities}
+    if shapes != expected:
+        raise InputError(f"hardware: costs of {len(batch)} networks have shapes {shapes}, expected {expected}")
+    if wrong:
+        raise InputError(f"hardware: {wrong[0]} of some networks is not finite")
+
+
+def _problem(experiment: Experiment, space: NetworkSpace, device: CostModel | MeasuredModel | None) -> Problem:
+    try:
+        objectives = experiment.objective_list()
+    except ValueError as error:
+        raise InputError(f"objectives: {error}") from None
+    constraints = experiment.constraint_list()
+    asked = [item.key for item in (*objectives, *constraints)]
+    costs = network_costs(device if isinstance(device, CostModel) else None, asked)
+    return Problem(space, costs, objectives, constraints, frozenset(FACTS))
+
+
+def _paths_as(write: Callable[[Path], str], value: Any) -> Any:
+    """Plain data with its paths in another form."""
+    if isinstance(value, dict):
+        return {name: _paths_as(write, part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_paths_as(write, part) for part in value]
+    return write(value) if isinstance(value, Path) else value
+
+
+def _content(file: Path) -> str:
+    """What stands for a file's content."""
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() if file.is_file() else str(file)
 
 
 def _check_fits(dataset: Dataset, space: NetworkSpace, task: str) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from bompnas.errors import InputError
+from bompnas.hardware.model import MeasuredModel
 from bompnas.networks import float_model, fold, quantize
 from bompnas.networks.heads import Head, HeadSource
 from bompnas.space.network import Network
@@ -42,6 +44,7 @@ class TrialTask:
         seed: Of weights, order and augmentation.
         test: Whether the test part is measured too.
         models: Where each policy's quantized model is saved; empty to save none.
+        device: What measures each policy's quantized network, once; None for no such costs.
     """
 
     networks: tuple[Network, ...]
@@ -52,6 +55,7 @@ class TrialTask:
     seed: int
     test: bool = False
     models: tuple[Path, ...] = ()
+    device: MeasuredModel | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Outcome:
     """What became of one policy.
 
     Attributes:
-        metrics: Measured values: `float_val_*` before and `val_*` after quantization, `*test_*` where asked for.
+        metrics: Measured values: `float_val_*` before and `val_*` after quantization, `*test_*` where asked for, and
+            what the device tells of.
         seconds: Wall time of the phases that are this policy's own [s].
         error: Why it failed, in one line; None otherwise.
     """
@@ -131,6 +136,9 @@ def train_quantized(
                 losses = loop.train(quantized, criterion, *arrays["train"], task.qaft, task.seed + 1)
             with own("evaluate"):
                 metrics = _measure(quantized, criterion, arrays, task, "")
+            if task.device is not None:
+                with own("measure"):
+                    metrics |= _on_device(quantized, task.device)
             if task.models:
                 save(quantized, task.models[index])
         except Exception as error:  # the other policies of this training go on
@@ -197,6 +205,17 @@ def _calibration_images(images: np.ndarray, seed: int) -> np.ndarray:
     """A random few of the training images, whose order may follow the classes."""
     chosen = np.random.default_rng([seed, 2]).permutation(len(images))[:CALIBRATION_IMAGES]
     return images[np.sort(chosen)]
+
+
+def _on_device(model: keras.Model, device: MeasuredModel) -> dict[str, float]:
+    """What a device says of a quantized model; layers at the end that integers cannot express are left out."""
+    from bompnas.export.extract import extract  # needs the exporter's packages, which only measuring does
+
+    found = device.measure(extract(model, float_head=True).graph)
+    expected = {quantity.name for quantity in device.quantities}
+    if set(found) != expected:
+        raise InputError(f"hardware: measured {sorted(found)}, expected {sorted(expected)}")
+    return found
 
 
 def _measure(model, criterion: Criterion, arrays, task: TrialTask, prefix: str) -> dict[str, float]:

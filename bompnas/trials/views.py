@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from bompnas import pareto
 from bompnas.candidate import Candidate
+from bompnas.hardware.quantities import FACTS
 from bompnas.objectives import Objective
 from bompnas.trials.folder import write_atomically
 from bompnas.trials.record import Export, Final, Record
 
-_COSTS = ("size_bits", "size_kb", "size_without_scales_bits", "macs", "params")
 _Row = tuple[Mapping[str, Any], ...]  # the cells of a row in parts, the same parts in every row of a table
 
 
@@ -111,7 +111,8 @@ def _pareto_columns(objectives: Sequence[Objective]) -> list[str]:
     return [
         "id",
         *(key for name in measured for key in (name, name.replace("val_", "test_"))),
-        *_COSTS,
+        *(name for name in FACTS if name != "float_size_bits"),
+        *(objective.key for objective in objectives if not objective.key.startswith("val_")),
         "score",
         *(f"search_{name}" for name in measured),
         "search_score",

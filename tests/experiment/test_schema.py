@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 
 from bompnas.errors import InputError
 from bompnas.experiment import Experiment, load, parse
-from bompnas.experiment.schema import CONSTRAINABLE
-from bompnas.hardware.counts import counts
+from bompnas.hardware.counts import Counts
 from bompnas.objectives import Constraint, Objective
-from bompnas.space.batch import NetworkBatch
-from bompnas.space.network import Network
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ABLATIONS = {
@@ -128,8 +125,9 @@ def test_direction_and_transform_can_be_set(minimal):
     assert macs == Objective("macs", "macs", 7.0, maximize=True)
 
 
-def test_constraints_name_what_is_counted():
-    assert set(CONSTRAINABLE) == set(counts(NetworkBatch.of([Network(8, 1, ())])))
+def test_whatever_is_counted_may_be_limited(minimal):
+    limits = {quantity.name: 3.0 for quantity in Counts.quantities}
+    assert parse(minimal | {"constraints": limits}).constraint_list() == tuple(Constraint(cost, 3.0) for cost in limits)
 
 
 def test_overrides_replace_and_add(minimal):

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 import re
@@ -9,10 +10,11 @@ from bompnas.errors import InputError
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint
 from bompnas.problem import Problem, no_costs
-from bompnas.search import feasible
+from bompnas.search import feasible, optimize
 from bompnas.space import sampling
 from bompnas.space.hyperspace import HyperSpace
 from bompnas.space.space import Gene
+from bompnas.testing import problems
 
 
 def sizes_kb(problem, codes):
@@ -126,6 +128,47 @@ def test_an_unreachable_limit_names_the_cheapest_network(digits, problem_of, sam
     least = sizes_kb(problem_of(digits), cheapest(digits)).item()
     with pytest.raises(InputError, match=f"the nearest found has size_kb {least:g} where 0.5 is allowed"):
         sample(problem_of(digits, 0.5), np.random.default_rng(0))
+
+
+def test_an_unreachable_limit_tells_by_how_much(digits, problem_of):
+    message = re.escape("was found that keeps them, by a search that proves nothing; the nearest found has size_kb ")
+    with pytest.raises(InputError, match=message + r"[\d.]+ where 0.5 is allowed, [\d.]+ \([\d.]+ %\) too much"):
+        feasible.sample(problem_of(digits, 0.5), np.random.default_rng(0), 1)
+
+
+def test_of_a_small_space_every_network_proves_that_there_is_none():
+    problem = problems.no_network().problem
+    every = optimize._enumerate(problem.space)
+    least = sizes_kb(problem, every).min()
+    message = f"proves; the nearest has size_kb {least:g} where 0.01 is allowed, {least - 0.01:.3g} "
+    with pytest.raises(InputError, match=message):
+        feasible.sample(problem, np.random.default_rng(0), 1)
+
+
+def test_limits_that_pull_apart_are_met_where_no_tilt_meets_them(cifar10):
+    limits = (Constraint("size_kb", 16.0), Constraint("macs", 10_934_784, at_least=True))
+    problem = Problem(cifar10, counts, (), limits)
+    assert feasible._feasible_tilt(problem) is None
+    codes = feasible.sample(problem, np.random.default_rng(0), 20)
+    assert distinct(cifar10, codes) == 20
+    assert problem.feasible(problem.costs(cifar10.batch(codes)), 20).all()
+    np.testing.assert_array_equal(codes, feasible.sample(problem, np.random.default_rng(0), 20))
+
+
+def test_the_only_network_within_the_limits_is_repeated_where_more_are_asked_for():
+    problem = problems.twelve_networks().problem
+    every = optimize._enumerate(problem.space)
+    sizes, macs = (problem.costs(problem.space.batch(every))[name] for name in ("size_kb", "macs"))
+    middle = np.argsort(sizes)[6]
+    limits = [
+        Constraint(name, values[middle].item(), at_least)
+        for name, values in (("size_kb", sizes), ("macs", macs))
+        for at_least in (False, True)
+    ]
+    alone = dataclasses.replace(problem, constraints=tuple(limits))
+    np.testing.assert_array_equal(
+        feasible._around(alone, every[middle], np.random.default_rng(0), 5), every[[middle] * 5]
+    )
 
 
 def test_an_unreachable_least_cost_names_the_nearest_network(digits):
