@@ -12,7 +12,7 @@ def foldable(model: keras.Model) -> dict[str, str]:
     consumers = graph.consumers(model)
     for layer in filter(graph.is_quantizable, model.layers):
         takers = consumers[layer.name]
-        if len(takers) == 1 and _normalizes_channels(takers[0], layer) and _is_linear(layer):
+        if len(takers) == 1 and _normalizes_channels(takers[0], layer) and graph.is_linear(layer):
             pairs[layer.name] = takers[0].name
     return pairs
 
@@ -41,7 +41,7 @@ def fold(model: keras.Model) -> keras.Model:
         if layer.name in absorbed:
             return arguments[0]
         output = layer(*arguments, **keywords)
-        if graph.is_quantizable(layer) and not _is_linear(model.get_layer(layer.name)):
+        if graph.is_quantizable(layer) and not graph.is_linear(model.get_layer(layer.name)):
             activation = model.get_layer(layer.name).activation
             output = keras.layers.Activation(activation, name=f"{layer.name}_activation")(output)
         return output
@@ -58,10 +58,6 @@ def fold(model: keras.Model) -> keras.Model:
 def _normalizes_channels(taker, layer) -> bool:
     last = (-1, len(layer.output.shape) - 1)
     return type(taker) is keras.layers.BatchNormalization and taker.axis in last
-
-
-def _is_linear(layer) -> bool:
-    return layer.activation is None or layer.activation is keras.activations.linear
 
 
 def _folded_weights(layer, normalization) -> list[np.ndarray]:
