@@ -315,7 +315,7 @@ def _speed(rows: Sequence[Row]) -> list[str]:
 
 
 def _latency(found: Row) -> str:
-    return f"{found['median_ms']:.3f} ({found['low_ms']:.3f} to {found['high_ms']:.3f})"
+    return f"{found['median_ms']:.4f} ({found['low_ms']:.4f} to {found['high_ms']:.4f})"
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
