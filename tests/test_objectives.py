@@ -34,6 +34,16 @@ def test_equation_one_by_hand():
     assert score((ACCURACY, SIZE), values) == pytest.approx(0.88 / 0.8 + 8 / 5, rel=1e-15)
 
 
+def test_a_factor_leads_to_a_unit_whose_logarithm_is_positive():
+    latency = Objective("latency", "latency_ms", 8.0, maximize=False, transform="log10", factor=1e6)
+    assert latency.transformed(0.01) == 4.0
+    assert latency.term(0.01) == 2.0
+    assert latency.modelled(0.01) == 4.0
+    np.testing.assert_allclose(latency.transformed(np.array([1e-3, 1.0, 0.0])), [3.0, 6.0, -math.inf])
+    with pytest.raises(ValueError, match=r"objective 'latency': log10\(0.1\) is not positive"):
+        latency.term(1e-7)
+
+
 def test_minimized_objective_without_transform():
     assert ERROR.term(0.25) == 2.0
     assert ERROR.transformed(0.25) == 0.25

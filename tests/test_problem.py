@@ -78,6 +78,14 @@ def test_the_score_is_made_of_costs_and_metrics(problem):
     assert problem.score({**cost, "val_accuracy": 0.9}) == pytest.approx(expected)
 
 
+def test_a_candidate_is_admitted_by_what_is_known_and_by_what_was_measured(problem):
+    kept = {"size_kb": 16, "macs": 60_000, "val_loss": 1.0}
+    assert problem.admits(kept)
+    for broken in ({"size_kb": 17}, {"macs": 59_999}, {"val_loss": 1.1}):
+        assert not problem.admits({**kept, **broken})
+    assert not problem.admits({"size_kb": 16, "macs": 60_000})  # pending, or failed
+
+
 def test_costs_of_plain_genes_are_whatever_the_user_says():
     space = HyperSpace(name="plain", genes=(Gene("units", (8, 64, 512), 64), Gene("deep", (False, True), False)))
 

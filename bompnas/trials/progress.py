@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from bompnas.candidate import Candidate
-from bompnas.hardware.quantities import FACTS, named
+from bompnas.hardware.quantities import CYCLES, ENERGY, FACTS, LATENCY, named
 
 _log = logging.getLogger(__name__)
 
@@ -107,9 +107,13 @@ def describe(candidate: Candidate) -> str:
     """A network in a few words: packed size, operations, what a device charges, range of weight widths."""
     widths = [layer.weight_bits for layer in candidate.network.layers if layer.kind != "float"]
     bits = f"{min(widths)}-{max(widths)}" if min(widths) < max(widths) else f"{widths[0]}"
-    quantities = [named(name) for name in candidate.cost if name not in FACTS]
-    charged = [f"{candidate.cost[one.name]:.3g} {one.unit or one.words}" for one in quantities]
-    parts = (f"{candidate.cost['size_kb']:.1f} kB", f"{candidate.cost['macs'] / 1e6:.3g} M MACs", *charged)
+    parts = [f"{candidate.cost['size_kb']:.1f} kB", f"{candidate.cost['macs'] / 1e6:.3g} M MACs"]
+    for quantity in map(named, candidate.cost):
+        if quantity == CYCLES and LATENCY.name in candidate.cost:
+            continue  # the same told twice
+        if quantity.name not in FACTS:
+            words = [quantity.unit] if quantity in (LATENCY, ENERGY, CYCLES) else [quantity.unit, quantity.words]
+            parts.append(" ".join([f"{candidate.cost[quantity.name]:.3g}", *filter(None, words)]))
     return f"{', '.join(parts)}, {bits} bits"
 
 

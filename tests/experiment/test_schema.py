@@ -246,7 +246,14 @@ ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
 )
-SECTIONS = {"data": "dataset", "method": "name", "training": "epochs", "quantization": "mode", "objectives": "size"}
+SECTIONS = {
+    "data": "dataset",
+    "method": "name",
+    "training": "epochs",
+    "quantization": "mode",
+    "objectives": "size",
+    "hardware": "model",
+}
 SECTIONS |= {"constraints": "size_kb", "head": "class", "final": "schedule", "seed": "seed"}
 
 
@@ -291,7 +298,7 @@ def test_an_unknown_key_on_the_command_line_is_found_there(minimal, override):
 def test_shipped_experiments_are_valid():
     names = {file.stem: load(file).name for file in EXPERIMENTS.glob("*.yaml")}
     variants = {f"{data}{suffix}" for data in ("cifar10", "cifar100") for suffix in ("", *ABLATIONS)}
-    assert names == {name: name for name in variants | {"digits", "cifar10_jasq"}}
+    assert names == {name: name for name in variants | {"digits", "digits_bitfusion", "cifar10_jasq"}}
 
 
 @pytest.mark.parametrize(("data", "reference"), [("cifar10", 8), ("cifar100", 6)])

@@ -4,6 +4,7 @@ import dataclasses
 import pytest
 
 from bompnas.candidate import State
+from bompnas.objectives import Objective
 from bompnas.trials import views
 from bompnas.trials.record import Export, Final
 
@@ -52,6 +53,22 @@ def test_before_the_end_there_are_headings_alone(read):
     promised = "id val_accuracy test_accuracy size_bits size_kb size_without_scales_bits macs params score"
     assert columns[:9] == promised.split()
     assert rows == []
+
+
+def test_costs_that_are_objectives_come_first(tmp_path, new_record):
+    latency = Objective("latency", "latency_ms", 1.0, maximize=False, transform="log10", factor=1e6)
+    accuracy = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
+    views.write(tmp_path, new_record, (accuracy, latency))
+    columns = (tmp_path / "pareto.csv").read_text().split("\n")[0].split(",")
+    assert columns[3:10] == [
+        "size_bits",
+        "size_kb",
+        "size_without_scales_bits",
+        "macs",
+        "params",
+        "latency_ms",
+        "score",
+    ]
 
 
 def test_the_front_is_listed_by_size_with_final_and_searched_values(new_record, make_completed, read):
