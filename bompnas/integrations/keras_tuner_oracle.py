@@ -13,7 +13,8 @@ from keras_tuner.src.engine.objective import MultiObjective
 
 from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
-from bompnas.hardware.counts import counts
+from bompnas.hardware.costs import network_costs
+from bompnas.hardware.quantities import FACTS
 from bompnas.integrations.keras_tuner_objective import ScoreObjective, raw, resolve, resolve_constraints, signed
 from bompnas.integrations.keras_tuner_space import HyperParameterSpace
 from bompnas.integrations.network_parameters import NetworkParameters
@@ -93,7 +94,9 @@ class BompOracle(ReliableOracle):
             raise InputError(f"BompOracle: costs: found {', '.join(costs)} beside space, whose costs are its own")
         self._costs = dict(costs or {})
         self.network_parameters = None if space is None else NetworkParameters(space, scope)
-        counted = () if space is None else counts(space.batch(space.defaults[None]))
+        self.constraints = resolve_constraints(constraints)
+        self._network_costs = network_costs(asked=_asked(objective, self.constraints))
+        counted = () if space is None else self._network_costs(space.batch(space.defaults[None]))
         self.known_costs = frozenset({*self._costs, *counted})
         shown, self._objectives = resolve(objective, self.known_costs)
         exact = sum(raw(item.key) in self.known_costs for item in self._objectives)
@@ -114,7 +117,6 @@ class BompOracle(ReliableOracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        self.constraints = resolve_constraints(constraints)
         self._proposer = _settings(num_initial_points, acquisition, beta, preset).proposer()
         self._proposals: dict[str, dict[str, Any]] = {}
         self._searched: tuple[list, Any, Problem] | None = None
@@ -212,13 +214,14 @@ class BompOracle(ReliableOracle):
             def costs(batch: Any) -> dict[str, np.ndarray]:
                 return signed(self._cost_columns(translation, batch))
 
-            problem = Problem(translation.space, costs, self._objectives, self.constraints)
+            facts = None if self.network_parameters is None else frozenset(signed(dict.fromkeys(FACTS, 0)))
+            problem = Problem(translation.space, costs, self._objectives, self.constraints, facts)
             self._searched, self._points = (entries, translation, problem), {}
         return self._searched[1:]
 
     def _cost_columns(self, translation: Any, batch: Any) -> dict[str, np.ndarray]:
         if self.network_parameters is not None:
-            return counts(batch)
+            return self._network_costs(batch)
         if not self._costs:
             return {}
         rows = [translation.values(genotype) for genotype in translation.space.genotypes(batch.codes)]
@@ -279,6 +282,13 @@ class BompOracle(ReliableOracle):
                 f"constraints: found no value of {', '.join(sorted(missing))} among the trial's metrics "
                 f"({', '.join(metrics)}), expected a metric or the name of a cost"
             )
+
+
+def _asked(objective: Any, constraints: Iterable[Constraint]) -> set[str]:
+    """What objectives, as users give them, and constraints name."""
+    items = objective if isinstance(objective, list | tuple) else [objective]
+    names = [getattr(item, "key", getattr(item, "name", item)) for item in items]
+    return {raw(name) for name in (*names, *(limit.key for limit in constraints)) if isinstance(name, str)}
 
 
 def _merged(

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
+from bompnas.errors import InputError
+from bompnas.hardware.quantities import FACTS
+from bompnas.integrations.keras_tuner_oracle import BompOracle
 from bompnas.integrations.network_parameters import NetworkParameters
+from bompnas.objectives import Objective
+from bompnas.search import feasible
+from bompnas.search.encoding import encoding
 from bompnas.space import sampling
 
 
@@ -33,3 +39,20 @@ def test_choices_of_one_gene_are_of_one_type(random_space):
         space = random_space(seed)
         for entry in NetworkParameters(space).hyperparameters().space:
             assert len({type(value) for value in entry.values}) == 1
+
+
+def test_further_counts_of_networks_are_known_when_they_are_named(digits):
+    plain = BompOracle("val_accuracy", space=digits)
+    assert plain.known_costs == set(FACTS)
+    bitops = Objective("bitops", "bitops", 5.0, maximize=False, transform="log10")
+    accuracy = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
+    named = BompOracle([accuracy, bitops], space=digits, constraints={"peak_memory_kb": 3.0})
+    assert named.known_costs == {*FACTS, "bitops", "peak_memory_kb"}
+    assert [limit.key for limit in named.problem.known_limits] == ["peak_memory_kb"]
+    assert encoding(named.problem).group_names == encoding(plain.problem).group_names
+    with pytest.raises(InputError, match=r"the nearest found has peak_memory_kb .* where 0.001 is allowed"):
+        feasible.sample(
+            BompOracle([accuracy, bitops], space=digits, constraints={"peak_memory_kb": 0.001}).problem,
+            np.random.default_rng(0),
+            1,
+        )
