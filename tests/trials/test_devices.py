@@ -2,11 +2,13 @@
 
 import dataclasses
 import importlib
+import logging
 import sys
 import textwrap
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
@@ -18,11 +20,13 @@ from bompnas.hardware.huffman import HuffmanSize
 from bompnas.hardware.lookup import LookupTable
 from bompnas.hardware.quantities import FACTS
 from bompnas.networks.heads import HeadSource
+from bompnas.objectives import Constraint
 from bompnas.space.batch import NetworkBatch
 from bompnas.training.loop import Phase
-from bompnas.trials import folder, setup
-from bompnas.trials.executors import Failure, Pool
-from bompnas.trials.progress import describe
+from bompnas.trials import folder, loop, setup
+from bompnas.trials.context import Run
+from bompnas.trials.executors import Failure, InProcess, Pool
+from bompnas.trials.progress import Progress, describe
 from bompnas.trials.trial import TrialTask, train_quantized
 
 DOCUMENT = {"name": "test", "data": {"dataset": "digits"}, "space": "search_spaces/mobilenetv2_digits.yaml"}
@@ -240,6 +244,25 @@ def test_the_coded_size_is_that_of_the_trained_weights(tiny_task, arrays):
     weights_kb = sum(4 * layer.weights for layer in network.layers) / 8000
     overhead_kb = sum(layer.weights / 256 * 64 + 32 * layer.out_channels for layer in network.layers) / 8000
     assert 0.5 * weights_kb < outcome.metrics["huffman_kb"] - overhead_kb <= weights_kb
+
+
+def test_what_breaks_a_measured_limit_is_trained_but_on_no_front(new_record, problem, fakes, caplog):
+    limited = dataclasses.replace(problem, constraints=(Constraint("latency_ms", 1.0),))
+    latencies = iter([2.0, 3.0, 0.5, 0.25])
+
+    def trial(candidates):
+        outcome = fakes.Outcome({"val_accuracy": 0.5, "latency_ms": next(latencies)}, {})
+        return fakes.Result((outcome,), {}, {})
+
+    quiet = Progress("trial", 4, 0, Console(quiet=True))
+    run = Run(limited, new_record, InProcess(trial, threads=1), tuple, 0, quiet, lambda: None)
+    with caplog.at_level(logging.INFO, "bompnas"):
+        loop.search(fakes.Settings(4), run)
+    lines = [line.getMessage() for line in caplog.records]
+    assert [("none completed within the limits" in line) for line in lines] == [True, True, False, False]
+    assert "latency_ms 2.0000" in lines[0]
+    assert "front 1" in lines[2]
+    assert [limited.admits(candidate.values) for candidate in new_record.candidates] == [False, False, True, True]
 
 
 def test_a_device_that_fails_fails_the_candidate(tiny_task, arrays, own):
