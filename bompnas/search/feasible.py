@@ -6,6 +6,7 @@ Small and large networks are rare among uniform genotypes (2 % of Table I's are 
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -159,9 +160,9 @@ def _nearest(problem: Problem) -> np.ndarray:
 
 def _over(limit: Constraint, cost: float) -> str:
     """A broken limit in words."""
-    excess = abs(cost - limit.limit)
-    share = f" ({100 * excess / abs(limit.limit):.3g} %)" if limit.limit else ""
-    bound, side = ("at least ", "little") if limit.at_least else ("", "much")
+    excess, bound, side = abs(cost - limit.limit), *(("at least ", "little") if limit.at_least else ("", "much"))
+    percent = 100 * excess / abs(limit.limit) if limit.limit else math.inf
+    share = f" ({percent:{'.3g' if percent < 1000 else ',.0f'}} %)" if math.isfinite(percent) else ""
     return f"{limit.key} {cost:g} where {bound}{limit.limit:g} is allowed, {excess:.3g}{share} too {side}"
 
 

@@ -222,7 +222,7 @@ class TestProposals:
 
     def test_limits_that_no_network_keeps_are_an_input_error(self, tiny_problem):
         problem = dataclasses.replace(tiny_problem, constraints=(Constraint("size_kb", 0.01),))
-        with pytest.raises(InputError, match="constraints: no network of space 'tiny' was found that keeps them"):
+        with pytest.raises(InputError, match="constraints: no network of space 'tiny' keeps them, as pricing every"):
             PROPOSER.propose(problem, (), (), 0, 0)
 
 
