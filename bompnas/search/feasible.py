@@ -6,7 +6,6 @@ Small and large networks are rare among uniform genotypes (2 % of Table I's are 
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -160,9 +159,11 @@ def _nearest(problem: Problem) -> np.ndarray:
 
 def _over(limit: Constraint, cost: float) -> str:
     """A broken limit in words."""
-    excess, bound, side = abs(cost - limit.limit), *(("at least ", "little") if limit.at_least else ("", "much"))
-    percent = 100 * excess / abs(limit.limit) if limit.limit else math.inf
-    share = f" ({percent:{'.3g' if percent < 1000 else ',.0f'}} %)" if math.isfinite(percent) else ""
+    bound, side = ("at least ", "little") if limit.at_least else ("", "much")
+    excess, share = abs(cost - limit.limit), ""
+    if limit.limit:
+        percent = 100 * excess / abs(limit.limit)
+        share = f" ({percent:.3g} %)" if percent < 1000 else f" ({percent:,.0f} %)"
     return f"{limit.key} {cost:g} where {bound}{limit.limit:g} is allowed, {excess:.3g}{share} too {side}"
 
 
