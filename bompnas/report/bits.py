@@ -65,7 +65,7 @@ def policies_figure(view: RunView) -> Figure | None:
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_xticks(range(len(columns)), [role for _, role in columns], rotation=90, fontsize=8)
     axes.xaxis.tick_top()
-    _label_groups(axes, [group for group, _ in columns])
+    label_groups(axes, [group for group, _ in columns])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -174,11 +174,18 @@ def _label_rows(axes: Axes, view: RunView, networks: Sequence[Candidate]) -> Non
     axes.set_ylim(len(networks) - 0.4, -0.6)
 
 
-def _label_groups(axes: Axes, groups: Sequence[str]) -> None:
-    """Writes the parts' names below their columns, with a rule between parts."""
+def label_groups(axes: Axes, groups: Sequence[str], fewest: int = 1) -> None:
+    """Writes the parts' names below their columns, with a rule between parts.
+
+    Args:
+        axes: Of the figure, one column for each of the groups.
+        groups: The part of every column.
+        fewest: Columns below which a name is written upwards, for want of room.
+    """
     for group in dict.fromkeys(groups):
         places = [place for place, other in enumerate(groups) if other == group]
-        text = group.replace("block", "block ").replace("_", "\n")
+        upwards = len(places) < fewest
+        text = group.replace("block", "block ").replace("_", " " if upwards else "\n")
         axes.annotate(
             text,
             (np.mean(places), 0),
@@ -188,7 +195,14 @@ def _label_groups(axes: Axes, groups: Sequence[str]) -> None:
             ha="center",
             va="top",
             fontsize=9,
+            rotation=90 if upwards else 0,
             annotation_clip=False,
         )
-        if places[0]:
-            axes.axvline(places[0] - 0.5, color=style.MUTED, linewidth=0.6, alpha=0.6)
+    draw_rules(axes, groups)
+
+
+def draw_rules(axes: Axes, groups: Sequence[str]) -> None:
+    """Draws a rule between columns of different parts."""
+    for place in range(1, len(groups)):
+        if groups[place] != groups[place - 1]:
+            axes.axvline(place - 0.5, color=style.MUTED, linewidth=0.6, alpha=0.6)

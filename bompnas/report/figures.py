@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from bompnas.candidate import Candidate, State
 from bompnas.report import style
 from bompnas.report.bits import bits_figure, policies_figure
+from bompnas.report.layer_costs import best_roofline_figure, front_layers_figure, layers_figure
 from bompnas.report.points import draw_candidates, draw_failed, focus
 from bompnas.report.quantities import time_unit
 from bompnas.report.search_plot import search_figure
@@ -26,6 +27,9 @@ def draw(view: RunView) -> dict[str, Figure]:
         "search": search_figure,
         "bits": bits_figure,
         "policies": policies_figure,
+        "layers": layers_figure,
+        "front_layers": front_layers_figure,
+        "roofline": best_roofline_figure,
         "score": score_figure,
         "seconds": seconds_figure,
     }

@@ -26,6 +26,21 @@ _SECTIONS = {
         "Weight bits of every layer of the front's networks. Repetitions of a block share a column (their mean where "
         "they differ); a dot means that the network has no such layer.",
     ),
+    "layers": (
+        "Cost by layer",
+        "What every layer of the network with the best score costs, in the order of execution; above the bars the bits "
+        "of its weights.",
+    ),
+    "front_layers": (
+        "Cost by layer of the other networks",
+        "The same of the front's other networks, smallest first; where they are many, of some of them.",
+    ),
+    "roofline": (
+        "Roofline",
+        "How fast the layers of the network with the best score run, over their operations per byte of traffic: below "
+        "the slope the bandwidth is the limit, below the flat part the multipliers. Hollow: the same layers with "
+        "weights of 8 bits.",
+    ),
     "score": ("Score", "The score of every candidate, eq. (1), and the best up to then."),
     "seconds": ("Time", "What each phase took, candidate by candidate, and in total."),
 }
@@ -38,7 +53,7 @@ def render(view: RunView, figures: Mapping[str, str]) -> str:
         view: The run.
         figures: SVG elements by name, those that there are.
     """
-    shown = {name: _section(name, svg) for name, svg in figures.items()}
+    shown = {name: _section(name, svg, _of_device(view, name)) for name, svg in figures.items()}
     front = ""
     if view.front:
         when = "after final training (grey: during the search)" if view.trained else "as the search measured it"
@@ -89,12 +104,21 @@ def describe(name: str) -> str:
     return _SECTIONS[name][0] + ": " + _SECTIONS[name][1].split(". ")[0].rstrip(".") + "."
 
 
-def _section(name: str, svg: str) -> str:
-    title, caption = _SECTIONS[name]
+def _section(name: str, svg: str, more: str) -> str:
+    title, caption = _SECTIONS[name][0], _SECTIONS[name][1] + more
     return (
         f'<section id="{name}"><h2>{title}</h2><figure><div class="scroll">{svg}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure></section>"
     )
+
+
+def _of_device(view: RunView, name: str) -> str:
+    """What a caption adds about the device."""
+    if name != "layers" or view.device is None:
+        return ""
+    if view.device.model is None:
+        return f" What layers cost on {view.device.text} is not known from the record; size and operations are counted."
+    return f" For a batch on {view.device.text}."
 
 
 def _files(view: RunView) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from bompnas.hardware.quantities import TABLE, named
+
 DASH = "\u2013"
 """Stands where there is no number."""
 
@@ -46,22 +48,20 @@ class Quantity:
         return f"{number} {self.unit}" if self.unit and number != DASH else number
 
 
-_NAMED = {
-    "size_bits": Quantity("size_bits", "packed size", "kB", 8000.0),
-    "size_kb": Quantity("size_kb", "packed size", "kB"),
-    "size_without_scales_bits": Quantity("size_without_scales_bits", "size without scales", "kB", 8000.0),
-    "float_size_bits": Quantity("float_size_bits", "32-bit float size", "kB", 8000.0),
-    "macs": Quantity("macs", "MACs", "M", 1e6),
-    "score": Quantity("score", "score", digits=3),
-    "params": Quantity("params", "parameters", "k", 1e3),
-}
+SCORE = Quantity("score", "score", digits=3)
+_UNITS = {"bits": ("kB", 8000.0), "B": ("kB", 1000.0)}
+_COUNTS = {"macs": ("M", 1e6), "bitops": ("M", 1e6), "params": ("k", 1e3)}
 _ABBREVIATIONS = {"val": "validation", "mae": "mean absolute error", "mse": "mean squared error"}
 
 
 def quantity(key: str) -> Quantity:
-    """The quantity of a key; one that is not known by name is read from the words of the key."""
-    if key in _NAMED:
-        return _NAMED[key]
+    """The quantity of a key: costs as `bompnas.hardware.quantities` calls them, metrics by the words of the key."""
+    cost = named(key)
+    if cost.unit or key in TABLE:
+        unit, scale = _COUNTS.get(key) or _UNITS.get(cost.unit, (cost.unit, 1.0))
+        return Quantity(key, cost.words, unit, scale)
+    if key == SCORE.key:
+        return SCORE
     label = " ".join(_ABBREVIATIONS.get(word, word) for word in key.split("_"))
     if "accuracy" in key:
         return Quantity(key, label, "%", 0.01, digits=2)

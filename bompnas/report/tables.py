@@ -8,11 +8,12 @@ import numpy as np
 
 from bompnas import pareto
 from bompnas.candidate import Candidate, State
+from bompnas.hardware.quantities import CYCLES, FACTS, LATENCY
 from bompnas.report.quantities import DASH, duration, plain, quantity
 from bompnas.report.view import RunView
 from bompnas.trials.record import Export
 
-_COSTS = ("macs", "params")
+_ALWAYS = ("macs", "params")
 _SCORE = quantity("score")
 _TEXTS = {"Remark": "text", "Runs": "label"}  # columns of words: their class
 
@@ -181,8 +182,10 @@ def summary(view: RunView) -> str:
         "Quantization": _get(experiment, "quantization", "mode"),
         "Objectives": ", ".join(f"{item.name} (reference {item.reference:g})" for item in view.objectives),
         "Constraints": ", ".join(
-            f"{quantity(item.key).label} ≤ {quantity(item.key).text(item.limit)}" for item in view.constraints
+            f"{quantity(item.key).label} {'≥' if item.at_least else '≤'} {quantity(item.key).text(item.limit)}"
+            for item in view.constraints
         ),
+        "Device": view.device.text if view.device else None,
         "Seed and workers": ", ".join(str(experiment[key]) for key in ("seed", "workers") if key in experiment),
         "Trials": f"{trials} of {planned}" if planned else str(trials),
         "Candidates": ", ".join(counts),
@@ -234,9 +237,10 @@ def measured_keys(view: RunView, networks: Iterable[Candidate]) -> list[str]:
 
 
 def extra_costs(view: RunView) -> list[str]:
-    """Costs besides the packed size that are objectives or always of interest."""
+    """Costs besides the packed size that are objectives, always of interest, or known because they were asked for."""
     costs = view.candidates[0].cost if view.candidates else {}
-    wanted = [*(objective.key for objective in view.objectives), *_COSTS]
+    asked = [key for key in costs if key not in FACTS and not (key == CYCLES.name and LATENCY.name in costs)]
+    wanted = [*(objective.key for objective in view.objectives), *_ALWAYS, *asked]
     return [key for key in dict.fromkeys(wanted) if key in costs and key != "size_bits"]
 
 

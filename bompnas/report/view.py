@@ -9,7 +9,9 @@ from typing import Any
 from bompnas import pareto
 from bompnas.candidate import Candidate, State
 from bompnas.experiment.sections import ObjectiveSettings
+from bompnas.hardware import model as costs
 from bompnas.objectives import Constraint, Objective
+from bompnas.report.device import Device, device_of
 from bompnas.report.plane import Plane
 from bompnas.report.quantities import Quantity, quantity
 from bompnas.trials import views
@@ -102,10 +104,15 @@ class RunView:
     @functools.cached_property
     def limit(self) -> float | None:
         """The constraint on the search plot's cost, in the cost's own unit [bits for a size]; None without one."""
-        limits = {constraint.key: constraint.limit for constraint in self.constraints}
-        if self.cost_axis.key == "size_bits" and "size_kb" in limits:
-            return min(limits["size_kb"] * 8000.0, limits.get("size_bits", float("inf")))
-        return limits.get(self.cost_axis.key)
+        axis = self.cost_axis
+        limits = [(quantity(constraint.key), constraint.limit) for constraint in self.constraints]
+        shown = [limit / other.scale for other, limit in limits if (other.label, other.unit) == (axis.label, axis.unit)]
+        return min(shown) * axis.scale if shown else None
+
+    @functools.cached_property
+    def device(self) -> Device | None:
+        """The device that it searched for; None where it named none."""
+        return device_of(self.experiment)
 
 
 def load(folder: Path) -> RunView:
@@ -119,12 +126,13 @@ def load(folder: Path) -> RunView:
     with Record(folder / RECORD, read_only=True) as record:
         meta, candidates, finals, exports = record.meta, record.candidates, record.finals, record.exports
     experiment = meta["experiment"]
+    told = [costs.Quantity(**quantity) for quantity in meta.get("quantities", ())]
     known = {candidate.id for candidate in candidates}
     return RunView(
         name=experiment["name"],
         experiment=experiment,
         objectives=tuple(
-            ObjectiveSettings.model_validate(settings).objective(name)
+            ObjectiveSettings.model_validate(settings).objective(name, told=told)
             for name, settings in experiment["objectives"].items()
         ),
         constraints=tuple(Constraint(cost, limit) for cost, limit in experiment.get("constraints", {}).items()),

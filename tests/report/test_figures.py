@@ -9,7 +9,9 @@ from bompnas.report.bits import shown_networks
 
 
 def test_all_figures_of_a_finished_run_in_the_order_of_the_page(view):
-    assert list(figures.draw(view)) == ["search", "bits", "policies", "score", "seconds"]
+    assert list(figures.draw(view)) == [
+        "search", "bits", "policies", "layers", "front_layers", "score", "seconds",
+    ]  # fmt: skip
 
 
 def test_no_figures_without_candidates(make_view):
@@ -64,4 +66,6 @@ def test_a_run_still_going_on_shows_the_front_of_the_search(view):
     assert [candidate.id for candidate in shown_networks(going_on)] == [2, 4, 5]
     pending = dataclasses.replace(view.candidates[0], state=State.PENDING, metrics={}, score=None, seconds={})
     view = dataclasses.replace(going_on, candidates=(pending, *view.candidates[1:]))
-    assert list(figures.draw(view)) == ["search", "bits", "policies", "score", "seconds"]
+    assert list(figures.draw(view)) == [
+        "search", "bits", "policies", "layers", "front_layers", "score", "seconds",
+    ]  # fmt: skip

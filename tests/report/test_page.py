@@ -101,9 +101,34 @@ def test_the_number_of_trials_is_not_that_of_candidates(view, check):
     assert "Trials 5 of 12" in check(view)[2]
 
 
-@pytest.mark.parametrize("name", ["search", "bits", "policies", "score", "seconds"])
+@pytest.mark.parametrize(
+    "name", ["search", "bits", "policies", "layers", "front_layers", "roofline", "score", "seconds"]
+)
 def test_every_figure_has_a_description_of_one_sentence(name):
     assert re.fullmatch(r"[A-Z][^.]*(\(1\))?[^.]*\.", page.describe(name))
+
+
+def test_the_device_is_named_with_its_parameters(view, check):
+    def page_of(**section):
+        text = check(dataclasses.replace(view, experiment={**view.experiment, "hardware": section}))[2]
+        return text.partition("Experiment name:")[0]
+
+    text = page_of(model="bitfusion", rows=4)
+    assert "For a batch on bitfusion (rows 4)." in text
+    assert "Device bitfusion (rows 4)" in text
+    assert "Roofline" in text
+    assert "What layers cost on huffman is not known from the record" in page_of(model="huffman")
+
+
+def test_costs_of_the_device_have_columns(view, check):
+    priced = tuple(
+        dataclasses.replace(item, cost={**item.cost, "latency_ms": 0.5 * item.id, "cycles": 9.0})
+        for item in view.candidates
+    )
+    html = check(dataclasses.replace(view, candidates=priced))[0]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", html)
+    assert heads.count("Latency [ms]") == 2  # of the front and of all candidates; cycles say the same
+    assert not any("cycles" in head for head in heads)
 
 
 def test_mean_bits_weigh_layers_by_their_weights(make_candidate, make_network):

@@ -26,9 +26,26 @@ def test_accuracies_are_shown_in_percent():
     assert quantity("float_test_accuracy").label == "float test accuracy"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "text", "label"),
+    [
+        ("size_without_scales_bits", 8000, "1.00 kB", "Packed size without scales [kB]"),
+        ("float_size_bits", 8000, "1.00 kB", "Float size [kB]"),
+        ("bitops", 2.5e6, "2.50 M", "BitOps [M]"),
+        ("params", 1500, "1.50 k", "Parameters [k]"),
+        ("peak_memory_b", 4000, "4.00 kB", "Peak activation memory [kB]"),
+        ("latency_ms", 0.0271, "0.0271 ms", "Latency [ms]"),
+        ("energy_mj", 12.46, "12.5 mJ", "Energy [mJ]"),
+        ("startup_ms", 2, "2.00 ms", "Startup [ms]"),
+    ],
+)
+def test_costs_are_called_as_the_table_of_quantities_says(key, value, text, label):
+    assert (quantity(key).text(value), quantity(key).axis_label) == (text, label)
+
+
 def test_unknown_keys_are_read_from_their_words():
     assert quantity("val_mae").axis_label == "Validation mean absolute error"
-    assert quantity("latency_ms").text(12.3456) == "12.3"
+    assert quantity("train_speed").text(12.3456) == "12.3"
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])

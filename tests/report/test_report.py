@@ -23,6 +23,8 @@ def test_write_draws_the_page_and_the_pictures(folder):
     assert report.write(folder) == folder / "report.html"
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
         "bits.png",
+        "front_layers.png",
+        "layers.png",
         "policies.png",
         "score.png",
         "search.png",

@@ -56,6 +56,7 @@ def test_axes_follow_the_objectives(make_view):
         ((Constraint("size_kb", 16),), 128_000),
         ((Constraint("size_bits", 1000), Constraint("size_kb", 16)), 1000),
         ((Constraint("size_bits", 1000),), 1000),
+        ((Constraint("size_without_scales_bits", 1000),), None),
     ],
 )
 def test_limit_is_that_of_the_cost_shown(make_view, constraints, limit):

@@ -5,7 +5,7 @@ from html import escape
 
 import bompnas
 from bompnas.report import style
-from bompnas.report.comparison import tables
+from bompnas.report.comparison import devices, tables
 from bompnas.report.comparison.costs import cost
 from bompnas.report.comparison.fronts import published_networks
 from bompnas.report.comparison.runs import Comparison
@@ -91,6 +91,7 @@ def render(comparison: Comparison, figures: Mapping[str, str]) -> str:
 {sections.pop("search", "")}
 {sections.pop("final", "")}
 {"".join(sections.values())}
+{_devices(comparison)}
 {costs}
 {_published(comparison)}
 {different}
@@ -195,6 +196,18 @@ def _published_caption(comparison: Comparison) -> str:
     return (
         " Networks of the papers are not shown: they compare with test accuracies of networks of about their size "
         "that were trained on the whole data set."
+    )
+
+
+def _devices(comparison: Comparison) -> str:
+    crossed = devices.cross_table(comparison)
+    if crossed is None:
+        return ""
+    items = "".join(f"<li>{escape(device.text)}</li>" for device in devices.devices(comparison))
+    return (
+        '<section id="devices"><h2>Networks on each other\'s devices</h2><p class="note">The network with the best '
+        "score of every run, priced on the devices of all runs; bold: on the device that it was searched for. Costs "
+        f'are those of a whole batch.</p>{crossed}<ul class="notes note">{items}</ul></section>'
     )
 
 
