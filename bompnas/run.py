@@ -25,7 +25,6 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.objectives import Objective
 from bompnas.trials import executors, final, folder, views
 from bompnas.trials.context import Run
 from bompnas.trials.progress import Progress, console_logging
@@ -141,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not result.front:
         print("No network was trained to the end; the reasons are in candidates.csv and run.log.", file=sys.stderr)
         return 1
-    _print_front(result, experiment.deployed_objectives())
+    _print_front(result, experiment)
     wrong = [export for export in result.exports if export.deviation or export.error]
     for export in wrong:
         print(f"network {export.candidate}: {export.deviation or f'export failed: {export.error}'}", file=sys.stderr)
@@ -247,13 +246,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print_front(result: Result, objectives: Sequence[Objective]) -> None:
+def _print_front(result: Result, experiment: Experiment) -> None:
     """Prints the finally trained front as a table, and what became of its export."""
+    objectives = experiment.deployed_objectives()
     measured = [objective.key for objective in objectives if objective.key.startswith("val_")]
     names = [name for key in measured for name in (key, key.replace("val_", "test_"))]
     exports = {export.candidate: export for export in result.exports}
     table = Table(title="Pareto front, finally trained")
-    costs = [named(item.key) for item in objectives if item.key not in (*measured, "size_bits", "macs")]
+    costs = [
+        named(item.key, experiment.told) for item in objectives if item.key not in (*measured, "size_bits", "macs")
+    ]
     labels = [quantity.unit or quantity.words for quantity in costs]
     for heading in ("id", "kB", "M MACs", *labels, *names, "score", *([".tflite kB"] if exports else [])):
         table.add_column(heading, justify="right")
