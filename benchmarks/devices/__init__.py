@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/hardware.py`: policies for devices, and searches within a budget."""
