@@ -122,3 +122,8 @@ class Constraint:
 def score(objectives: Iterable[Objective], values: Mapping[str, float]) -> float:
     """The scalarized objectives of eq. (1); larger is better."""
     return sum(objective.term(values[objective.key]) for objective in objectives)
+
+
+def admits(constraints: Iterable[Constraint], values: Mapping[str, float]) -> bool:
+    """Whether a candidate's values, known and measured, keep every constraint."""
+    return all(constraint.key in values and constraint.satisfied(values) for constraint in constraints)

@@ -64,7 +64,7 @@ class Problem:
 
     def admits(self, values: Mapping[str, float]) -> bool:
         """Whether a candidate's values, known and measured, keep every constraint."""
-        return all(constraint.key in values and constraint.satisfied(values) for constraint in self.constraints)
+        return objectives.admits(self.constraints, values)
 
     def score(self, values: Mapping[str, float]) -> float:
         """Eq. (1) for a candidate's values."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bompnas import pareto
+from bompnas import objectives, pareto
 from bompnas.candidate import Candidate, State
 from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.hardware import model as costs
@@ -58,8 +58,8 @@ class RunView:
 
     @functools.cached_property
     def front(self) -> tuple[Candidate, ...]:
-        """The front as the search measured it, smallest network first."""
-        return tuple(pareto.front_of(self.candidates, self.objectives))
+        """The front as the search measured it, smallest network first; what breaks a measured limit is left out."""
+        return tuple(pareto.front_of(filter(self._admits, self.candidates), self.objectives))
 
     @functools.cached_property
     def trained(self) -> tuple[Candidate, ...]:
@@ -79,8 +79,8 @@ class RunView:
 
     @functools.cached_property
     def best(self) -> Candidate | None:
-        """The completed candidate with the highest score; the earlier one of equals."""
-        scored = [candidate for candidate in self.completed if candidate.score is not None]
+        """The completed candidate within all limits with the highest score; the earlier one of equals."""
+        scored = [candidate for candidate in self.completed if candidate.score is not None and self._admits(candidate)]
         return max(scored, key=lambda candidate: candidate.score, default=None)
 
     @functools.cached_property
@@ -113,6 +113,9 @@ class RunView:
     def device(self) -> Device | None:
         """The device that it searched for; None where it named none."""
         return device_of(self.experiment)
+
+    def _admits(self, candidate: Candidate) -> bool:
+        return objectives.admits(self.constraints, candidate.values)
 
 
 def load(folder: Path) -> RunView:

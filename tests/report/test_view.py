@@ -39,6 +39,14 @@ def test_best_is_the_first_of_the_highest_scores(make_view):
     assert make_view([(None, 4)]).best is None
 
 
+def test_what_breaks_a_measured_limit_is_neither_best_nor_on_the_front(make_view):
+    limits = (Constraint("val_accuracy", 0.8),)
+    view = make_view([(0.9, 4), (0.7, 4), (0.5, 2)], constraints=limits)
+    assert view.best.id == 2
+    assert ids(view.front) == [3, 2]
+    assert make_view([(0.9, 4)], constraints=limits).best is None
+
+
 def test_axes_follow_the_objectives(make_view):
     accuracy = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
     assert make_view([(0.5, 4)]).cost_axis.key == "size_bits"
