@@ -4,10 +4,13 @@ Our own layers know the grids of what they take and make. In a QKeras model a gr
 convolution, an optional batch normalization and an optional ReLU are one integer operation with the `QActivation`
 behind them.
 
-Weights are read exactly. Outputs equal Keras' but for two roundings that the integer kernels do otherwise: biases, and
-what a batch normalization adds to them, become multiples of input scale x step; residual sums round half up, where
-Keras rounds half to even. Where biases are such multiples and no residual sum lies between two levels, all outputs are
-equal but for sums that float32 cannot tell from the middle between two levels.
+Weights are read exactly. Biases, and what a batch normalization adds to them, are real numbers in Keras; integers are
+found that give every sum the level that Keras gives it (`biases`). Where that takes a finer unit than input scale x
+step, the integers of a channel are multiples of QKeras', of a step as much smaller, and the layer's `bits` are more
+than QKeras', up to 8. Weights of 8 bits leave no room: there biases are rounded to the unit, which is fine beside the
+output's if activations have 8 bits too.
+
+Residual sums round half up, where Keras rounds half to even: they differ where a sum lies between two levels.
 """
 
 import dataclasses
@@ -21,7 +24,7 @@ import qkeras
 from qkeras.base_quantizer import BaseQuantizer
 
 from bompnas.errors import NotExportableError
-from bompnas.export import keras_layers
+from bompnas.export import biases, keras_layers
 from bompnas.export.graph import (
     Add,
     Convolution,
@@ -48,6 +51,7 @@ _KINDS: dict[type, type[Linear]] = {
 _NEUTRAL = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Identity)
 _RESIDUE = 1e-3  # of a step: float32 noise of QKeras' straight-through estimator, which is 2^-24 of the value
 _LARGEST_BIAS = 2**30
+_LARGEST_FINER_WEIGHT = 127  # what LiteRT holds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,17 +121,36 @@ class _Sums:
         smallest = np.maximum(np.abs(bias) / (_LARGEST_BIAS * self.source.grid.scale), SMALLEST_STEP)
         steps = np.maximum(np.abs(self.steps), smallest).astype(np.float32)
         ratio = np.where(np.abs(self.steps) < smallest, self.steps / steps, np.sign(self.steps))
-        integers = None
+        weights = np.round(self.weights * ratio).astype(np.int32)
+        multiples, integers = 1, None
         if self.bias is not None:
-            integers = np.round(self.bias / (steps.astype(np.float64) * self.source.grid.scale)).astype(np.int32)
+            multiples, integers = self._integer_bias(weights, steps, output.grid)
+            weights = weights * multiples
         return self.kind(
             inputs=(self.source.name,),
             output=output,
-            weights=np.round(self.weights * ratio).astype(np.int32),
-            bits=self.bits,
-            steps=steps,
+            weights=weights,
+            bits=max(self.bits, int(np.abs(weights).max()).bit_length() + 1),
+            steps=(steps / multiples).astype(np.float32),
             bias=integers,
             **self.fields,
+        )
+
+    def _integer_bias(self, weights: np.ndarray, steps: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+        """What weights and sums are multiplied by, as far as 8 bits allow, and the bias in that unit."""
+        unit = steps.astype(np.float64) * self.source.grid.scale
+        bias = self.bias / unit
+        magnitudes = np.abs(weights).reshape(-1, unit.size)
+        largest_level = max(-self.source.grid.low, self.source.grid.high)
+        room = np.minimum(
+            _LARGEST_FINER_WEIGHT // np.maximum(magnitudes.max(axis=0), 1),
+            _LARGEST_BIAS // np.maximum(np.abs(bias), 1.0),
+        )
+        return biases.rounded(
+            bias,
+            middles=(np.arange(grid.low, grid.high)[:, None] + 0.5) * (grid.scale / unit),
+            reach=magnitudes.sum(axis=0) * largest_level,
+            limits=np.maximum(room, 1),
         )
 
     def normalized(self, layer: keras.layers.BatchNormalization) -> "_Sums":
