@@ -5,14 +5,16 @@
     python benchmarks/export.py random
     python benchmarks/export.py sizes
     python benchmarks/export.py speed
+    python benchmarks/export.py qkeras
     python benchmarks/export.py report
 
 `train` runs `experiments/digits.yaml`, repeats the float trainings of its front, which TensorFlow's converter is given,
 and trains a full-sized network of Table I on 4,000 images of CIFAR-10 for 6 epochs. `parity` runs Keras, the NumPy
 emulator and LiteRT on them, image by image. `random` does so on 200 random, untrained networks. `sizes` compares
 bytes and accuracy with what TensorFlow's converter makes of the same front, `speed` times the files and the export
-itself. Figures go to `benchmarks/results/export/`; every command continues where it was interrupted and leaves alone
-what is there. `report` makes `benchmarks/results/export.md` and its picture of them.
+itself. `qkeras` trains stock QKeras models for a few seconds each and compares their files with Keras. Figures go to
+`benchmarks/results/export/`; every command continues where it was interrupted and leaves alone what is there. `report`
+makes `benchmarks/results/export.md` and its picture of them.
 """
 
 import os
@@ -28,6 +30,7 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
+    from exporting.qkeras import StockModel
     from exporting.subjects import Subject
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +40,7 @@ RANDOM_NETWORKS = 200
 def main() -> None:
     """Carries out the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("train", "parity", "random", "sizes", "speed", "report"))
+    parser.add_argument("command", choices=("train", "parity", "random", "sizes", "speed", "qkeras", "report"))
     parser.add_argument("--data", type=Path, help="CIFAR-10 as an .npz file, for train")
     parser.add_argument("--work", type=Path, default=HERE.parent / "runs" / "export_benchmark", help="trained networks")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results")
@@ -84,15 +87,24 @@ def _speed(options: argparse.Namespace) -> None:
     _each(options, "speed", subjects.all_of(options.work, options.data), speed.measure)
 
 
+def _qkeras(options: argparse.Namespace) -> None:
+    from exporting import qkeras
+
+    _each(options, "qkeras", qkeras.all_of(), qkeras.compare)
+
+
 def _report(options: argparse.Namespace) -> None:
     from exporting import report
 
     folder = options.results / "export"
-    parity, size, speed = (_read(folder / f"{name}.json") for name in ("parity", "sizes", "speed"))
-    report.write(options.results, parity=parity, random=_lines(folder / "random.jsonl"), size=size, speed=speed)
+    names = {"parity": "parity", "size": "sizes", "speed": "speed", "stock": "qkeras"}
+    rows = {key: _read(folder / f"{name}.json") for key, name in names.items()}
+    report.write(options.results, random=_lines(folder / "random.jsonl"), **rows)
 
 
-def _each(options: argparse.Namespace, name: str, subjects: "Iterable[Subject]", measure: Callable) -> None:
+def _each(
+    options: argparse.Namespace, name: str, subjects: "Iterable[Subject | StockModel]", measure: Callable
+) -> None:
     """Measures what the results do not hold yet."""
     path = options.results / "export" / f"{name}.json"
     rows = _read(path)

@@ -1,14 +1,15 @@
 """The page of results and its picture."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from end_to_end import machine
 
-from exporting import files, plots
+from exporting import files, plots, stock_report
+from exporting.markdown import percent, span, table
 
 Row = Mapping[str, Any]
 PICTURE = "export_sizes.png"
@@ -24,7 +25,13 @@ ENGINES = (
 
 
 def write(
-    results: Path, *, parity: Sequence[Row], random: Sequence[Row], size: Sequence[Row], speed: Sequence[Row]
+    results: Path,
+    *,
+    parity: Sequence[Row],
+    random: Sequence[Row],
+    size: Sequence[Row],
+    speed: Sequence[Row],
+    stock: Sequence[Row],
 ) -> None:
     """Writes `export.md` and the picture into the folder of results."""
     lines = ["# Export", "", f"`python benchmarks/export.py report` on {machine()}."]
@@ -37,6 +44,8 @@ def write(
         lines += _sizes(size)
     if speed:
         lines += _speed(speed)
+    if stock:
+        lines += stock_report.lines(stock)
     (results / "export.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -66,7 +75,7 @@ def _parity(rows: Sequence[Row]) -> list[str]:
         "others fine-tuned for an epoch, and the same set to zero again. Accuracies are of the test part (CIFAR-10: of "
         "its images that are compared).",
         "",
-        *_table(
+        *table(
             ["network", "layers", "weights", "weight bits", "zero channels", "layers of 1 channel", "images", "outputs"]
             + ["accuracy: Keras", "emulator", "LiteRT"],
             (
@@ -74,7 +83,7 @@ def _parity(rows: Sequence[Row]) -> list[str]:
                     row["name"],
                     row["layers"],
                     f"{row['weights']:,}",
-                    _span(row["bits"]),
+                    span(row["bits"]),
                     row["zero_channels"],
                     row["single_channel_layers"],
                     f"{row['images']:,}",
@@ -89,7 +98,7 @@ def _parity(rows: Sequence[Row]) -> list[str]:
         "in steps of the output (LSB). The last two columns are for information: no exactness is claimed for INT4 "
         "weights, which XNNPACK leaves to other kernels, nor for LiteRT's built-in kernels, which round twice.",
         "",
-        *_table(
+        *table(
             ["network", *ENGINES],
             ([row["name"], *(_difference(row["differences"][name]) for name in ENGINES)] for row in rows),
         ),
@@ -97,7 +106,7 @@ def _parity(rows: Sequence[Row]) -> list[str]:
 
 
 def _difference(found: Row) -> str:
-    return f"{_percent(found['equal'])} / {_percent(found['argmax'])} / {found['max_lsb']}"
+    return f"{percent(found['equal'])} / {percent(found['argmax'])} / {found['max_lsb']}"
 
 
 # --- Random networks --------------------------------------------------------------------------------------------------
@@ -122,7 +131,7 @@ def _random(rows: Sequence[Row]) -> list[str]:
         f"random weights, weight bits 4 to 8 layer by layer and zero channels; {narrow} of them with activations of 2 "
         "to 7 bits. Each is run on 32 random images of 8x8 pixels.",
         "",
-        *_table(
+        *table(
             ["check", "holds", "of"],
             ([name, sum(held), len(held)] for name, held in checks.items()),
         ),
@@ -180,12 +189,12 @@ def _sizes(rows: Sequence[Row]) -> list[str]:
         "",
         f"Means over the {len(front)} networks of digits:",
         "",
-        *_table(
+        *table(
             ["file", "bytes / packed bytes", "bytes / our INT8 file", "without text", "accuracy"],
             (_mean_row(front, name) for name in files.NAMES),
         ),
         "",
-        *_table(
+        *table(
             [
                 "network",
                 "file",
@@ -200,7 +209,7 @@ def _sizes(rows: Sequence[Row]) -> list[str]:
             (_size_row(row, name) for row in rows for name in files.NAMES if name in row["files"]),
         ),
         "",
-        *_table(
+        *table(
             ["network", "weights", "channels", "packed size [bits]", "header [bytes]", "float accuracy", "bits"],
             (
                 [
@@ -249,7 +258,7 @@ def _size_row(row: Row, name: str) -> list[object]:
     if deviations is not None:
         grid.append(f"{max(deviations):.3f}")
     shown = [row["name"], name, *(f"{found[key]:,}" for key in ("bytes", "text_bytes", "gzip_bytes"))]
-    return [*shown, f"{found['accuracy']:.4f}", _percent(found["argmax"]), *grid]
+    return [*shown, f"{found['accuracy']:.4f}", percent(found["argmax"]), *grid]
 
 
 def _by_bits(rows: Sequence[Row]) -> list[str]:
@@ -261,7 +270,7 @@ def _by_bits(rows: Sequence[Row]) -> list[str]:
     return [
         "What the converter's QAT route does to weights, by their bits:",
         "",
-        *_table(
+        *table(
             ["bits", "layers", "off our grid", "largest deviation [steps]"],
             (
                 [bits, len(found), files.off_grid(found), f"{max(found):.3f}"]
@@ -283,7 +292,7 @@ def _speed(rows: Sequence[Row]) -> list[str]:
         "Latency of one image: median (10th to 90th percentile) of 100 runs on one thread, in milliseconds. The "
         "machine was busy with other work, which the spread shows.",
         "",
-        *_table(
+        *table(
             ["network", "MACs", *names, f"{names[0]}, 2 threads"],
             (
                 [
@@ -298,7 +307,7 @@ def _speed(rows: Sequence[Row]) -> list[str]:
         "",
         "Seconds of the export, wall time; parity is `bompnas.export.parity.check`.",
         "",
-        *_table(
+        *table(
             ["network", "layers", *rows[0]["seconds"], "images of parity", "its result"],
             (
                 [
@@ -316,23 +325,3 @@ def _speed(rows: Sequence[Row]) -> list[str]:
 
 def _latency(found: Row) -> str:
     return f"{found['median_ms']:.4f} ({found['low_ms']:.4f} to {found['high_ms']:.4f})"
-
-
-# --- Markdown ---------------------------------------------------------------------------------------------------------
-
-
-def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
-    return [
-        "| " + " | ".join(map(str, header)) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(map(str, row)) + " |" for row in rows),
-    ]
-
-
-def _span(bits: Sequence[int]) -> str:
-    return f"{bits[0]}" if len(bits) == 1 else f"{bits[0]} to {bits[-1]}"
-
-
-def _percent(share: float) -> str:
-    """Rounded down, so that 100 % means all."""
-    return "100 %" if share == 1 else f"{np.floor(share * 10_000) / 100:.2f} %"

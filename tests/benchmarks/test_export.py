@@ -3,7 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
-from exporting import converter, engines, files, random_networks, report, subjects
+from exporting import converter, engines, files, qkeras, random_networks, report, stock_report, subjects
 
 from bompnas.export import emulator, litert
 from bompnas.export.extract import extract
@@ -104,7 +104,7 @@ def test_the_page_says_where_engines_are_not_equal(tmp_path):
         "accuracy": dict.fromkeys(("Keras", "emulator", "LiteRT"), 0.5),
         "differences": dict.fromkeys(report.ENGINES, equal),
     }
-    nothing = {"random": [], "size": [], "speed": []}
+    nothing = {"random": [], "size": [], "speed": [], "stock": []}
     report.write(tmp_path, parity=[row], **nothing)
     assert "All 30,000 outputs are equal" in (tmp_path / "export.md").read_text()
     row["differences"] = {**row["differences"], "LiteRT": {"equal": 29_999 / 30_000, "argmax": 1.0, "max_lsb": 2}}
@@ -112,3 +112,16 @@ def test_the_page_says_where_engines_are_not_equal(tmp_path):
     page = (tmp_path / "export.md").read_text()
     assert "Not equal to the emulator everywhere: LiteRT on tiny" in page
     assert "| 99.99 % / 100 % / 2 |" in page
+
+
+def test_a_stock_model_is_compared_before_and_after(monkeypatch):
+    monkeypatch.setattr(qkeras, "EPOCHS", 1)
+    (stock,) = (stock for stock in qkeras.all_of() if stock.name == "ternary weights; 8-bit activations, seed 0")
+    row = qkeras.compare(stock)
+    assert row["litert_equal"]
+    assert row["fine"]["equal"] > row["coarse"]["equal"]
+    assert set(row["coarse"]["bits"]) == {2}
+    assert row["fine"]["packed_bytes"] > row["coarse"]["packed_bytes"]
+    page = "\n".join(stock_report.lines([row]))
+    assert "LiteRT equals the emulator everywhere" in page
+    assert "**LiteRT differs: ternary" in "\n".join(stock_report.lines([{**row, "litert_equal": False}]))
