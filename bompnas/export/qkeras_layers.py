@@ -5,7 +5,7 @@ convolution, an optional batch normalization and an optional ReLU are one intege
 behind them.
 
 Weights are read exactly. Biases, and what a batch normalization adds to them, are real numbers in Keras; integers are
-found that give every sum the level that Keras gives it (`biases`). Where that takes a finer unit than input scale x
+sought that give every sum the level that Keras gives it (`biases`). Where that takes a finer unit than input scale x
 step, the integers of a channel are multiples of QKeras', of a step as much smaller, and the layer's `bits` are more
 than QKeras', up to 8. Weights of 8 bits leave no room: there biases are rounded to the unit, which is fine beside the
 output's if activations have 8 bits too.

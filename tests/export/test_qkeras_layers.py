@@ -203,8 +203,7 @@ def test_a_normalization_turns_signs_and_scales_steps():
     )
     model.layers[-2].set_weights([np.array(values) for values in (gamma, beta, mean, variance)])
     (operation,) = extract(model).graph.operations
-    steps = np.abs(model.get_layer("conv").get_weights()[0]).max((0, 1, 2)) / 7  # for 4 bits
-    multiples = np.round(steps[:2] * [1.0, 1.0] / operation.steps[:2])
+    multiples = np.abs(operation.weights).max((0, 1, 2)) // 7  # of 4-bit integers
     np.testing.assert_array_equal(operation.weights[..., 0], multiples[0] * plain[..., 0])
     np.testing.assert_array_equal(operation.weights[..., 1], multiples[1] * -plain[..., 1])
     assert not operation.weights[..., 2].any()
@@ -324,8 +323,7 @@ def test_biases_are_rounded_to_the_accumulator_s_unit(quantizer):
     values = convolution(values, kernel_quantizer=auto(8), bias_quantizer=quantizer, activation=signed())
     model = randomized(keras.Model(inputs, values))
     (operation,) = extract(model).graph.operations
-    bias = np.asarray(model.get_layer("conv").bias)
-    bias = bias if quantizer is None else np.round(bias * 8) / 8
+    bias = np.asarray(model.get_layer("conv").bias if quantizer is None else quantizer(model.get_layer("conv").bias))
     np.testing.assert_allclose(operation.bias, bias / (operation.steps * np.float32(2.0**-7)), atol=1)
 
 
