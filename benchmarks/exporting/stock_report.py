@@ -23,8 +23,8 @@ def lines(rows: Sequence[Row]) -> list[str]:
         "Networks of QKeras' own layers, trained on digits for 8 epochs, with batch normalizations behind convolutions "
         "and float biases. The plain ones have four convolutions and a dense layer; the residual ones two inverted "
         "bottlenecks, whose sums are rounded to twice the scale of what they add, where ties are many, or (*one "
-        "scale*) to the same scale, where there are none. Compared with Keras on all images of digits and as many shifted "
-        "by a pixel, "
+        "scale*) to the same scale, where there are none. Compared with Keras on all images of digits "
+        "and as many shifted by a pixel, "
         f"{rows[0]['images']:,} images: share of images with the same class / "
         "share of equal outputs / outputs at most 1 LSB apart / largest difference in LSB. "
         f"{verdict}.",
