@@ -22,7 +22,10 @@ def to_tflite(
     float_head: bool = False,
     labels: Sequence[str] = (),
 ) -> None:
-    """Writes a quantized model as a LiteRT file that computes exactly the same, whole or not at all.
+    """Writes a quantized model as a LiteRT file, whole or not at all.
+
+    It computes exactly what the package's own quantized layers compute; stock QKeras layers with float biases, and
+    their residual sums, are met as closely as integers can (docs/export.md has figures).
 
     Args:
         model: The model, or the path of its `.keras` file.
