@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bompnas.whole_files import replacing
+
 if TYPE_CHECKING:
     import keras
 
@@ -44,10 +46,8 @@ def to_tflite(
 
     extracted = extract(_loaded(model), float_head)
     content = litert.write(extracted.graph, io=io, int4=int4, tail=extracted.tail, labels=labels)
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def to_packed(model: "keras.Model | str | Path", path: str | Path, *, float_head: bool = False) -> None:

@@ -8,7 +8,6 @@ by kind and position, and computes the same.
 import dataclasses
 import itertools
 import math
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from bompnas.errors import InputError
 from bompnas.export import packed_header
 from bompnas.export.graph import IntegerGraph, Linear
 from bompnas.export.validate import validate
+from bompnas.whole_files import replacing
 
 MAGIC, VERSION = b"BOMP", 1
 
@@ -88,10 +88,9 @@ def save(graph: IntegerGraph, path: str | Path) -> None:
     Raises:
         InputError: As `pack`.
     """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(pack(graph))
-    os.replace(draft, path)
+    content = pack(graph)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def load(path: str | Path) -> IntegerGraph:

@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import functools
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from bompnas.hardware import quantities
 from bompnas.hardware.layers import COLUMNS, LayerTable, distinct
 from bompnas.hardware.model import CostModel, LayerwiseModel, Quantity
 from bompnas.space.batch import ABSENT, FLOAT, KINDS, NetworkBatch
+from bompnas.whole_files import replacing
 
 _OPERATORS = tuple(kind for place, kind in enumerate(KINDS) if place not in (ABSENT, FLOAT))
 _CHANNELS = ("in_channels", "out_channels")
@@ -114,15 +114,13 @@ class LookupTable:
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all; what `read` reads is exactly what was written."""
-        draft = path.with_name(f".{path.name}.draft")
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
             file.writelines(f"# {line}\n" for line in self.source.splitlines())
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*COLUMNS, *self.costs])
             kinds = [KINDS[kind] for kind in self.layers.kind]
             others = [values.tolist() for values in (*self.layers.columns[1:], *self.costs.values())]
             writer.writerows(zip(kinds, *others, strict=True))
-        os.replace(draft, path)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -2,8 +2,9 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
+
+from bompnas.whole_files import replacing
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> str:
@@ -23,16 +24,6 @@ def write_json(path: str | os.PathLike[str], content: Any) -> str:
         with io.File(str(path), "w") as file:
             file.write(text)
         return text
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing(path, durable=True) as draft:
+        draft.write_text(text, encoding="utf-8")
     return text

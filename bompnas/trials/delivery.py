@@ -25,9 +25,9 @@ from bompnas.networks.heads import CLASSIFICATION, Head
 from bompnas.training.data import Dataset, Split
 from bompnas.training.loss import Criterion
 from bompnas.trials.final import model_path
-from bompnas.trials.folder import write_durably
 from bompnas.trials.progress import Progress, describe
 from bompnas.trials.record import Export, Record
+from bompnas.whole_files import replacing
 
 IMAGES = 2_000  # that all engines are compared on
 
@@ -166,7 +166,8 @@ def _export(candidate: int, settings: ExportSettings, dataset: Dataset, head: He
     if extracted is None:
         return export
     content = packed.pack(extracted.graph)
-    write_durably(folder / bits, content)
+    with replacing(folder / bits, durable=True) as draft:
+        draft.write_bytes(content)
     export = dataclasses.replace(export, packed=bits, packed_bytes=len(content))
     if reason is None:
         try:
@@ -180,7 +181,8 @@ def _export(candidate: int, settings: ExportSettings, dataset: Dataset, head: He
         except NotExportableError as error:
             export = dataclasses.replace(export, not_exportable=str(error))
         else:
-            write_durably(folder / tflite, content)
+            with replacing(folder / tflite, durable=True) as draft:
+                draft.write_bytes(content)
             export = dataclasses.replace(export, tflite=tflite, tflite_bytes=len(content))
     return _checked(export, model, extracted, folder, dataset, head)
 

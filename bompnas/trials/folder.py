@@ -18,6 +18,7 @@ import yaml
 
 from bompnas.errors import InputError
 from bompnas.trials.record import OtherFormatError, Record, create
+from bompnas.whole_files import replacing
 
 RECORD = "run.db"
 _LOCK = "run.lock"
@@ -74,24 +75,8 @@ def scratch() -> Iterator[Path]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader finds the old text or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Writes a file so that it is whole or not there, after a power cut too."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # the record, which is synced, must not tell of a file that is lost
-    os.replace(draft, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from bompnas.space.network import Network
 from bompnas.training import loop
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
+from bompnas.whole_files import replacing
 
 Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -167,19 +167,8 @@ class Clock:
 
 def save(model: keras.Model, path: Path) -> None:
     """Saves a model so that the file is either whole or not there."""
-    partial = path.with_name(f".{path.name}")
-    model.save(partial)
-    _flush(partial)  # the record, which is synced, must not tell of a file that a power cut takes away
-    os.replace(partial, path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path, durable=True) as draft:
+        model.save(draft)
 
 
 def save_arrays(parts: dict[str, tuple[np.ndarray, np.ndarray]], directory: Path) -> None:

@@ -163,7 +163,7 @@ def test_other_settings_export_anew(run, deliver):
     assert (export.settings["io"], export.argmax, export.max_lsb) == ("float", 1.0, 0)
 
 
-@pytest.mark.parametrize("moment", ["models.load", "write_durably", "check", "latency.measure"])
+@pytest.mark.parametrize("moment", ["models.load", "replacing", "check", "latency.measure"])
 def test_a_kill_loses_the_export_in_progress_alone(run, deliver, monkeypatch, moment):
     given = run("first", "second")
     deliver(given)
@@ -184,7 +184,7 @@ def test_a_kill_loses_the_export_in_progress_alone(run, deliver, monkeypatch, mo
         with pytest.raises(KeyboardInterrupt):
             deliver(given, io="float")
     kept = {export.candidate for export in given.record.exports if export.settings["io"] == "float"}
-    assert kept == ({1} if moment != "write_durably" else set())
+    assert kept == ({1} if moment != "replacing" else set())
     assert deliver(given, io="float") == sorted({1, 2} - kept)
     assert all(export.max_lsb == 0 and export.settings["io"] == "float" for export in given.record.exports)
 

@@ -192,24 +192,6 @@ def test_an_atomic_write_leaves_the_old_text_or_the_new(tmp_path, monkeypatch):
     assert contents(tmp_path) == {"pareto.csv": b"new"}
 
 
-def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
-    path = tmp_path / "1.tflite"
-    folder.write_durably(path, b"old")
-    synced = []
-    monkeypatch.setattr(folder.os, "fsync", lambda descriptor: synced.append(sorted(contents(tmp_path))))
-    folder.write_durably(path, b"new")
-    assert contents(tmp_path) == {"1.tflite": b"new"}
-    assert synced == [[".1.tflite.draft", "1.tflite"], ["1.tflite"]]  # the content before its name, then the name
-
-    def killed(descriptor):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(folder.os, "fsync", killed)
-    with pytest.raises(KeyboardInterrupt):
-        folder.write_durably(path, b"newer")
-    assert path.read_bytes() == b"new"
-
-
 def test_scratch_is_removed_at_the_end_and_after_a_kill(tmp_path, monkeypatch, environment):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = """

@@ -1,0 +1,42 @@
+import pytest
+
+from bompnas import whole_files
+
+
+def write(path, content):
+    with whole_files.replacing(path, durable=True) as draft:
+        assert draft.suffix == path.suffix
+        draft.write_bytes(content)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_files.replacing(path) as draft:
+        draft.write_text(f"half, {1 // 0}")
+    assert path.read_text() == "old"
+    with whole_files.replacing(path) as draft:
+        draft.write_text("new")
+    assert contents(tmp_path) == {"table.csv": b"new"}
+
+
+def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
+    path = tmp_path / "1.tflite"
+    write(path, b"old")
+    synced = []
+    monkeypatch.setattr(whole_files.os, "fsync", lambda descriptor: synced.append(sorted(contents(tmp_path))))
+    write(path, b"new")
+    assert contents(tmp_path) == {"1.tflite": b"new"}
+    assert synced == [[".draft.1.tflite", "1.tflite"], ["1.tflite"]]  # the content before its name, then the name
+
+    def killed(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_files.os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, b"newer")
+    assert path.read_bytes() == b"new"
