@@ -143,11 +143,12 @@ def save_data(directory: Path) -> None:
     """Writes the digits as `run_trial` reads them."""
     from bompnas.experiment.sections import DataSettings
     from bompnas.training import data
-    from bompnas.trials import trial
+    from bompnas.trials.shared import Mapped
+    from bompnas.trials.trial import PARTS
 
     digits = data.load(DataSettings(dataset="digits", validation=HELD_OUT, test=HELD_OUT), 8, 1, SPLIT_SEED)
-    parts = {part: getattr(digits, part) for part in trial.PARTS}
-    trial.save_arrays({part: (split.images, split.labels) for part, split in parts.items()}, directory)
+    parts = {part: getattr(digits, part) for part in PARTS}
+    Mapped.write({part: (split.images, split.labels) for part, split in parts.items()}, directory)
 
 
 def train(policies: list[tuple[dict[str, int | float], Network]], data: Path, seed: int) -> list[dict[str, object]]:
@@ -155,11 +156,12 @@ def train(policies: list[tuple[dict[str, int | float], Network]], data: Path, se
     from bompnas.networks.heads import HeadSource
     from bompnas.training.loop import DivergedError, Phase
     from bompnas.trials import trial
+    from bompnas.trials.shared import Mapped
 
     task = trial.TrialTask(
         networks=tuple(network for _, network in policies),
         head=HeadSource("classification", 10),
-        data=data,
+        data=Mapped(data),
         early=Phase(EPOCHS, LEARNING_RATE, "cosine", BATCH_SIZE),
         qaft=Phase(QAFT_EPOCHS, QAFT_LEARNING_RATE, "cosine", BATCH_SIZE),
         seed=seed,

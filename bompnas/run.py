@@ -27,6 +27,8 @@ from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
 from bompnas.trials import executors, final, folder, views
 from bompnas.trials.context import Run
+from bompnas.trials.executor import Executor, Shared
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Progress, console_logging
 from bompnas.trials.record import Export, Record
 
@@ -100,9 +102,8 @@ def run(
         prepared = setup.prepare(experiment, head, data)
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
-        arrays = stack.enter_context(folder.scratch())
-        trial.save_arrays(setup.parts(prepared.dataset), arrays)
-        session = _Session(prepared, record, executor, arrays, path, console)
+        shared = executor.share(setup.parts(prepared.dataset))
+        session = _Session(prepared, record, executor, shared, path, console)
         session.redraw()
         session.search()
         session.train_front()
@@ -153,8 +154,8 @@ class _Session:
 
     setup: "Setup"
     record: Record
-    executor: executors.Executor
-    arrays: Path
+    executor: Executor
+    shared: Shared
     folder: Path
     console: Console
 
@@ -172,8 +173,8 @@ class _Session:
             run = Run(
                 self.setup.problem,
                 self.record,
-                self.executor,
-                lambda candidates: self.setup.trial_task(candidates, self.arrays),
+                self._jobs(),
+                lambda candidates, checkpoint: self.setup.trial_task(candidates, self.shared, checkpoint),
                 self.setup.experiment.seed,
                 progress,
                 self.redraw,
@@ -186,17 +187,20 @@ class _Session:
         kept = [candidate for candidate in candidates if self.setup.problem.admits(candidate.values)]
         front = pareto.front_of(kept, objectives)
         _log.info("final training of the front: %d of %d networks", len(front), len(candidates))
-        (self.folder / "models").mkdir(exist_ok=True)
         final.train(
             front,
             objectives,
             self.record,
             self.folder,
-            self.executor,
-            lambda candidates: self.setup.final_task(candidates, self.arrays, self.folder),
+            self._jobs(),
+            lambda candidates, checkpoint: self.setup.final_task(candidates, self.shared, checkpoint),
             self.console,
             self.redraw,
         )
+
+    def _jobs(self) -> Jobs:
+        retries = self.setup.experiment.trial_retries
+        return Jobs(self.executor, self.folder / "checkpoints", retries, lambda name, event: None)
 
     def export(self) -> None:
         """Exports what was finally trained, and checks the files."""

@@ -25,7 +25,7 @@ from bompnas.trials.trial import Outcome, TrialResult
 SPACE = Path("search_spaces/mobilenetv2_digits.yaml")
 
 
-def fake_trial(task):
+def fake_trial(task, tell=None):
     """Accuracies that are a function of networks and seed."""
     outcomes = []
     for network in task.networks:
@@ -33,9 +33,7 @@ def fake_trial(task):
         metrics = {"float_val_accuracy": accuracy, "val_accuracy": accuracy, "val_loss": 1 - accuracy}
         if task.test:
             metrics["test_accuracy"] = accuracy
-        outcomes.append(Outcome(metrics, {"qaft": 0.1}))
-    for path in task.models:
-        path.write_text("a model")
+        outcomes.append(Outcome(metrics, {"qaft": 0.1}, model=b"a model" if task.keep_models else None))
     return TrialResult(tuple(outcomes), {"train": 1.0}, {"float_loss": [1.0]})
 
 
@@ -149,7 +147,7 @@ def test_a_run_killed_before_its_export_goes_on_and_tells_what_cannot_be_exporte
     assert before["packed"] == ""
     capsys.readouterr()
 
-    def no_trial(task):
+    def no_trial(task, tell):
         raise AssertionError("nothing is left to train")
 
     monkeypatch.setattr(trial, "run_trial", no_trial)
@@ -180,7 +178,7 @@ def test_the_same_command_goes_on_and_finds_nothing_left(command, out, faked, ca
     assert command() == 0
     first = (out / "pareto.csv").read_bytes()
 
-    def no_trial(task):
+    def no_trial(task, tell):
         raise AssertionError("nothing is left to train")
 
     faked(no_trial)
@@ -213,7 +211,7 @@ def test_the_front_is_of_finally_trained_networks_that_no_other_dominates(experi
 
 @pytest.mark.usefixtures("no_report")
 def test_float_search_ranks_float_networks_and_deploys_quantized_ones(experiment, out, faked):
-    def lossy(task):
+    def lossy(task, tell=None):
         result = fake_trial(task)
         for outcome in result.outcomes:
             outcome.metrics["val_accuracy"] /= 2
@@ -237,8 +235,8 @@ def test_head_and_data_may_come_from_python(experiment, out, faked):
     dataset = data.from_arrays(images, labels, input_size=8, input_channels=1)
     seen = []
 
-    def look(task):
-        seen.append(trial.load_arrays(task.data))
+    def look(task, tell):
+        seen.append(task.data.load())
         return fake_trial(task)
 
     faked(look)
@@ -256,7 +254,7 @@ def test_head_and_data_may_come_from_python(experiment, out, faked):
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(command, out, faked, capsys):
     calls = []
 
-    def interrupted(task):
+    def interrupted(task, tell=None):
         calls.append(task)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -272,7 +270,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(command, out, faked, capsys):
 
 
 def test_when_every_trial_fails_the_reason_is_kept(command, out, faked, capsys):
-    def fail(task):
+    def fail(task, tell=None):
         raise ValueError("the head does not like it")
 
     faked(fail)
@@ -367,7 +365,7 @@ SLOW = """
 
     seconds = [0.1, 0.1, 0.1, 0.1, float(os.environ["FIFTH_TRIAL"])]
 
-    def slow(task):
+    def slow(task, tell):
         time.sleep(seconds.pop(0) if seconds else 0.1)
         return test_run.fake_trial(task)
 

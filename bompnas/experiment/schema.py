@@ -19,6 +19,7 @@ from bompnas.experiment.hardware import HardwareSettings, check_cost, check_obje
 from bompnas.experiment.sections import (
     MEASURED,
     METRICS,
+    ClusterSettings,
     Count,
     DataSettings,
     ExportSettings,
@@ -29,11 +30,24 @@ from bompnas.experiment.sections import (
     Positive,
     QuantizationSettings,
     TrainingSettings,
+    Workers,
 )
 from bompnas.hardware.model import Quantity
 from bompnas.hardware.quantities import OBJECTIVES
 from bompnas.methods import METHODS
 from bompnas.objectives import Constraint, Objective
+
+FREE = (
+    "export",
+    "workers",
+    "trial_timeout",
+    "trial_retries",
+    "worker_memory_gb",
+    "checkpoint_every",
+    "tensorboard",
+    "cluster",
+)
+"""What is no part of what a run is, and so may change while it goes on."""
 
 
 def _name(value: str) -> str:
@@ -119,6 +133,12 @@ class Experiment(LocatedSettings):
         export: Integer files of the finally trained networks.
         seed: Fixes splits, proposals and initial weights.
         workers: Trials at the same time.
+        trial_timeout: After so long a trial, or a final training, is given up [s]; None for never.
+        trial_retries: How often a trial is started again whose worker died.
+        worker_memory_gb: What a worker process may use [GB]; None for its share of the machine.
+        checkpoint_every: Epochs from one checkpoint of a training to the next; None for none.
+        tensorboard: Whether TensorBoard logs are written.
+        cluster: Where trials run, if not on this machine alone.
     """
 
     name: Annotated[str, AfterValidator(_name)]
@@ -140,7 +160,13 @@ class Experiment(LocatedSettings):
     final: FinalSettings = FinalSettings()
     export: ExportSettings = ExportSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    workers: Count = 1
+    workers: Workers = 1
+    trial_timeout: Positive | None = None
+    trial_retries: Annotated[int, Field(ge=0)] = 1
+    worker_memory_gb: Positive | None = None
+    checkpoint_every: Count | None = None
+    tensorboard: bool = False
+    cluster: ClusterSettings | None = None
 
     @property
     def space_file(self) -> Path:

@@ -40,8 +40,15 @@ def _interval(value: Any) -> tuple[float, float]:
     raise ValueError(f"expected the pixel values of black and of white, such as [0.0, 1.0]; found {describe(value)}")
 
 
+def _workers(value: Any) -> int | str:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"expected a whole number from 1, or auto; found {describe(value)}")
+
+
 Share = Annotated[int | float, PlainValidator(check_share)]
 Interval = Annotated[tuple[float, float], PlainValidator(_interval)]
+Workers = Annotated[int | Literal["auto"], PlainValidator(_workers)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Schedule = Literal["constant", "cosine"]
@@ -187,6 +194,24 @@ class ExportSettings(Settings):
     io: Literal["int8", "float"] = "int8"
     int4: bool = False
     float_head: bool = False
+
+
+class ClusterSettings(Settings):
+    """Machines that trials run on.
+
+    Attributes:
+        engine: What connects them.
+        address: Of a running cluster; `auto` finds the one that this machine belongs to, `local` starts one on it.
+        cpus: Cores of a trial.
+        gpus: GPUs of a trial; a fraction lets trials share one.
+        memory_gb: Memory that is set aside for a trial [GB]; None for none.
+    """
+
+    engine: Literal["ray"] = "ray"
+    address: str = "auto"
+    cpus: Positive = 1.0
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    memory_gb: Positive | None = None
 
 
 METRICS = {

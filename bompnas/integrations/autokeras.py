@@ -13,7 +13,6 @@ quantization-aware fine-tuning) and the final model is trained likewise; any oth
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -33,6 +32,7 @@ from bompnas.objectives import Constraint
 from bompnas.space.network import Network
 from bompnas.training import arrays
 from bompnas.trials.trial import TrialResult, TrialTask, train_quantized
+from bompnas.whole_files import replacing
 
 __all__ = ["BompAutoTuner", "MobileNetV2Block"]
 
@@ -185,7 +185,9 @@ class BompAutoTuner(TunerMixin, AutoTuner):
             keras.utils.set_random_seed(seed)
             return super().final_fit(**kwargs)
         settings = self.training.model_copy(update=self.final.model_dump())
-        network, result = self._train(best[0], settings, seed, (Path(self.best_model_path),))
+        network, result = self._train(best[0], settings, seed, keep_models=True)
+        with replacing(self.best_model_path) as draft:
+            draft.write_bytes(result.outcomes[0].model)
         metrics = report(result, self.oracle.problem.cost(network), self.oracle.objective)
         self.final_metrics = {**metrics, "score": float(self.oracle.problem.score(signed(metrics)))}
         model = keras.models.load_model(self.best_model_path)
@@ -251,14 +253,14 @@ class BompAutoTuner(TunerMixin, AutoTuner):
         self._networks.bind(int(outputs))
 
     def _train(
-        self, trial: Trial, settings: TrainingSettings, seed: int, models: tuple[Path, ...] = ()
+        self, trial: Trial, settings: TrainingSettings, seed: int, keep_models: bool = False
     ) -> tuple[Network, TrialResult]:
         network = self._networks.network(trial.hyperparameters)
         early, qaft = phases(settings)
-        task = TrialTask((network,), self._networks.source, None, early, qaft, seed, models=models)
+        task = TrialTask((network,), self._networks.source, None, early, qaft, seed, keep_models=keep_models)
         images = self._data["train"][0]
         return network, train_quantized(
-            task, self._data, lambda *built: self._networks.build(trial.hyperparameters, images, *built)
+            task, self._data, build=lambda *built: self._networks.build(trial.hyperparameters, images, *built)
         )
 
     def _derived_seed(self, stage: int, trial: Trial) -> int:

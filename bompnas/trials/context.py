@@ -1,6 +1,7 @@
 """What a method works with: the problem, the run's record, and trials to start and to finish."""
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +11,8 @@ from bompnas import objectives, pareto
 from bompnas.candidate import Candidate, State
 from bompnas.objectives import Objective
 from bompnas.problem import Problem
-from bompnas.trials.executors import Executor, Failure
+from bompnas.trials.executor import Failure
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Progress, describe
 from bompnas.trials.record import Record
 
@@ -27,9 +29,9 @@ class Run:
     Args:
         problem: What is searched.
         record: The run's record, opened for writing.
-        executor: Where trials run.
-        make_task: Turns the candidates of one trial, which share an architecture, into the executor's task; the
-            result has `outcomes` (one per candidate), `seconds` and `curves`.
+        jobs: Where trials run.
+        make_task: Turns the candidates of one trial, which share an architecture, and what to go on from, into the
+            executor's task; the result has `outcomes` (one per candidate), `seconds` and `curves`.
         seed: Of the run; a method derives all its random numbers from it.
         progress: Shows the user what goes on.
         changed: Called after every change of the record, to redraw the record's views.
@@ -39,8 +41,8 @@ class Run:
         self,
         problem: Problem,
         record: Record,
-        executor: Executor,
-        make_task: Callable[[Sequence[Candidate]], Any],
+        jobs: Jobs,
+        make_task: Callable[[Sequence[Candidate], bytes | None], Any],
         seed: int,
         progress: Progress,
         changed: Callable[[], None],
@@ -48,12 +50,12 @@ class Run:
         self.problem = problem
         self.record = record
         self.seed = seed
-        self.slots = executor.slots
-        self._executor = executor
+        self.slots = jobs.slots
+        self._jobs = jobs
         self._make_task = make_task
         self._progress = progress
         self._changed = changed
-        self._running: dict[int, tuple[Candidate, ...]] = {}
+        self._running: dict[str, tuple[Candidate, ...]] = {}
 
     @property
     def busy(self) -> int:
@@ -63,13 +65,14 @@ class Run:
     def start(self, candidates: Sequence[Candidate]) -> None:
         """Starts the trial of these pending candidates, which the record already holds."""
         self._progress.started(candidates[0].trial, describe(candidates[0]))
-        handle = self._executor.submit(self._make_task(candidates))
-        self._running[handle] = tuple(candidates)
+        name = f"trial {candidates[0].trial}"
+        self._jobs.start(name, functools.partial(self._make_task, candidates))
+        self._running[name] = tuple(candidates)
 
     def finish(self) -> tuple[Candidate, ...]:
         """Waits for a started trial and records it; returns its candidates, now completed or failed."""
-        handle, result = self._executor.next_finished()
-        started = self._running.pop(handle)
+        name, result = self._jobs.next_finished()
+        started = self._running.pop(name)
         trial = started[0].trial
         measurements = measure(result, started, self.problem.objectives)
         finished = tuple(
@@ -83,7 +86,8 @@ class Run:
             )
             for candidate, measured in zip(started, measurements, strict=True)
         )
-        self.record.finish(f"trial {trial}", finished, getattr(result, "curves", {}))
+        self.record.finish(name, finished, getattr(result, "curves", {}))
+        self._jobs.settle(name)
         shown = [item.key for item in (*self.problem.objectives, *self.problem.constraints)]
         self._progress.finished(
             trial, "; ".join(measured.verdict(shown) for measured in measurements), self._standing()

@@ -1,11 +1,11 @@
 """Where tasks run: in this process, or in a pool of worker processes.
 
-An executor has two verbs, `submit(task)` and `next_finished()`, and takes any picklable function of one task. What
-goes wrong in a task, the death of its process included, comes back as a `Failure` and touches no other task.
+Both follow the contract of `bompnas.trials.executor`.
 """
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import multiprocessing
@@ -16,57 +16,15 @@ import tempfile
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import connection, resource_tracker
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from bompnas.errors import InputError
-
-Function = Callable[[Any], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Why a task has no result.
-
-    Attributes:
-        error: The reason in one line.
-        traceback: The traceback where there was one, else empty.
-    """
-
-    error: str
-    traceback: str = ""
-
-
-class Executor(Protocol):
-    """Runs tasks; a context manager whose exit stops whatever still runs.
-
-    Attributes:
-        slots: Number of tasks that run at the same time; no more may be submitted before one has finished.
-    """
-
-    slots: int
-
-    def check(self, task: Any) -> None:
-        """Makes sure that tasks like this one can be handed over.
-
-        Raises:
-            InputError: They cannot; says why and what to do.
-        """
-        ...
-
-    def submit(self, task: Any) -> int:
-        """Hands over a task; returns its handle."""
-        ...
-
-    def next_finished(self) -> tuple[int, Any]:
-        """Waits for any submitted task; returns its handle and its result or `Failure`."""
-        ...
-
-    def __enter__(self) -> "Executor": ...
-
-    def __exit__(self, *error: Any) -> None: ...
+from bompnas.trials.executor import Arrays, Executor, Failure, Function, Listen, Tell, unheard
+from bompnas.trials.folder import scratch
+from bompnas.trials.shared import Held, Mapped
 
 
 class InProcess:
@@ -103,10 +61,14 @@ class InProcess:
         self._waiting.append((handle, task))
         return handle
 
-    def next_finished(self) -> tuple[int, Any]:
+    def share(self, arrays: Arrays) -> Held:
+        """Holds the arrays themselves."""
+        return Held(arrays)
+
+    def next_finished(self, listen: Listen = unheard) -> tuple[int, Any]:
         """Runs the task that was submitted first."""
         handle, task = self._waiting.popleft()
-        return handle, _attempt(self._function, task)
+        return handle, _attempt(self._function, task, functools.partial(listen, handle))
 
 
 class Pool:
@@ -128,9 +90,15 @@ class Pool:
         self._handles = itertools.count()
         self._idle: list[_Worker] = []
         self._busy: dict[connection.Connection, tuple[int, _Worker]] = {}
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Pool":
+        self._scratch = self._stack.enter_context(scratch())
         return self
+
+    def share(self, arrays: Arrays) -> Mapped:
+        """Writes the arrays to files that workers map into memory."""
+        return Mapped.write(arrays, self._scratch)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -143,6 +111,7 @@ class Pool:
             worker.process.join(timeout=3)
             worker.process.kill()
             worker.connection.close()
+        self._stack.close()
 
     def check(self, task: Any) -> None:
         """Starts a worker and lets it load the task and the function, no more."""
@@ -158,18 +127,23 @@ class Pool:
         """Sends the task to a free worker."""
         return self._send(self._function, task)
 
-    def next_finished(self) -> tuple[int, Any]:
+    def next_finished(self, listen: Listen = unheard) -> tuple[int, Any]:
         """Waits for the first worker that is done, or dead."""
-        ready = connection.wait(list(self._busy))[0]
-        handle, worker = self._busy.pop(ready)
-        try:
-            result = ready.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            ready.close()
-            return handle, Failure(_cause_of_death(worker.process.exitcode))
-        self._idle.append(worker)
-        return handle, result
+        while True:
+            ready = connection.wait(list(self._busy))[0]
+            handle, worker = self._busy[ready]
+            try:
+                is_result, content = ready.recv()
+            except (EOFError, OSError):
+                del self._busy[ready]
+                worker.process.join()
+                ready.close()
+                return handle, Failure(_cause_of_death(worker.process.exitcode), lost=True)
+            if is_result:
+                del self._busy[ready]
+                self._idle.append(worker)
+                return handle, content
+            listen(handle, content)
 
     def _send(self, function: Function, task: Any) -> int:
         try:
@@ -262,8 +236,8 @@ def _work(driver: connection.Connection, environment: dict[str, str]) -> None:
         except Exception as error:
             result = _failure(error)
         else:
-            result = _attempt(function, task)
-        driver.send(result)
+            result = _attempt(function, task, lambda event: driver.send((False, event)))
+        driver.send((True, result))
 
 
 def _end_with_driver() -> None:
@@ -271,9 +245,9 @@ def _end_with_driver() -> None:
     os._exit(1)
 
 
-def _attempt(function: Function, task: Any) -> Any:
+def _attempt(function: Function, task: Any, tell: Tell) -> Any:
     try:
-        return function(task)
+        return function(task, tell)
     except Exception as error:
         return _failure(error)
 
@@ -305,5 +279,5 @@ def _environment(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
 
 
-def _nothing(task: Any) -> None:
+def _nothing(task: Any, tell: Tell) -> None:
     """What a worker does to show that it can load a task."""

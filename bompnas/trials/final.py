@@ -1,5 +1,6 @@
 """Final training of a front."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from rich.console import Console
 from bompnas.candidate import Candidate
 from bompnas.objectives import Objective
 from bompnas.trials.context import Measured, measure
-from bompnas.trials.executors import Executor
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Progress, describe
 from bompnas.trials.record import Final, Record
+from bompnas.whole_files import replacing
 
 
 def train(
@@ -20,8 +22,8 @@ def train(
     objectives: Sequence[Objective],
     record: Record,
     folder: Path,
-    executor: Executor,
-    make_task: Callable[[Sequence[Candidate]], Any],
+    jobs: Jobs,
+    make_task: Callable[[Sequence[Candidate], bytes | None], Any],
     console: Console,
     changed: Callable[[], None],
 ) -> None:
@@ -35,28 +37,33 @@ def train(
         objectives: What scores the trained networks.
         record: The run's record, opened for writing.
         folder: The run's folder.
-        executor: Where the tasks run.
-        make_task: Turns candidates of one architecture into the executor's task, which saves their models at
-            `model_path`.
+        jobs: Where the trainings run.
+        make_task: Turns candidates of one architecture, and what to go on from, into the executor's task; its result's
+            outcomes hold the models.
         console: Shows the user what goes on.
         changed: Called after every change of the record.
     """
     groups = _unfinished(front, record, folder)
     shown = [key for objective in objectives for key in (objective.key, objective.key.replace("val_", "test_"))]
-    running: dict[int, int] = {}
+    (folder / "models").mkdir(exist_ok=True)
+    running: dict[str, int] = {}
     waiting = deque(range(len(groups)))
     with Progress("final training", total=len(groups), done=0, console=console) as progress:
         while waiting or running:
-            while waiting and len(running) < executor.slots:
+            while waiting and len(running) < jobs.slots:
                 number = waiting.popleft()
                 progress.started(number + 1, "; ".join(map(describe, groups[number])))
-                running[executor.submit(make_task(groups[number]))] = number
-            handle, result = executor.next_finished()
-            number = running.pop(handle)
+                name = f"final {groups[number][0].id}"
+                jobs.start(name, functools.partial(make_task, groups[number]))
+                running[name] = number
+            name, result = jobs.next_finished()
+            number = running.pop(name)
             group = groups[number]
             measurements = measure(result, group, objectives)
+            _save(result, group, folder)
             finals = [_final(candidate, measured) for candidate, measured in zip(group, measurements, strict=True)]
-            record.finish_finals(f"final {group[0].id}", finals, getattr(result, "curves", {}))
+            record.finish_finals(name, finals, getattr(result, "curves", {}))
+            jobs.settle(name)
             progress.finished(number + 1, "; ".join(measured.verdict(shown) for measured in measurements))
             changed()
 
@@ -74,6 +81,14 @@ def _unfinished(front: Sequence[Candidate], record: Record, folder: Path) -> lis
         if candidate.id not in finished:
             groups.setdefault(candidate.network.architecture_key, []).append(candidate)
     return list(groups.values())
+
+
+def _save(result: Any, group: Sequence[Candidate], folder: Path) -> None:
+    """Writes the models that came back; what is recorded after that is there."""
+    for candidate, outcome in zip(group, getattr(result, "outcomes", [None] * len(group)), strict=True):
+        if outcome is not None and outcome.model is not None:
+            with replacing(folder / model_path(candidate.id), durable=True) as draft:
+                draft.write_bytes(outcome.model)
 
 
 def _final(candidate: Candidate, measured: Measured) -> Final:

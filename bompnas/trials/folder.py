@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from bompnas.errors import InputError
+from bompnas.experiment.schema import FREE
 from bompnas.trials.record import OtherFormatError, Record, create
 from bompnas.whole_files import replacing
 
@@ -24,8 +25,16 @@ RECORD = "run.db"
 _LOCK = "run.lock"
 _SCRATCH, _SCRATCH_LOCK = "bompnas-scratch-", "scratch.lock"  # names that no run's folder has
 _BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
-_WRITTEN = "experiment.yaml", "candidates.csv", "pareto.csv", "report.html", "run.log", "models", "figures"
-_FREE = ("export",)  # sections of an experiment that may change while its run goes on
+_WRITTEN = (
+    "experiment.yaml",
+    "candidates.csv",
+    "pareto.csv",
+    "report.html",
+    "run.log",
+    "models",
+    "figures",
+    "checkpoints",
+)
 _SHOWN_DIFFERENCES = 8
 
 
@@ -38,8 +47,8 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
     Args:
         path: The folder.
         meta: What a new run's record begins with. `experiment` is also written as `experiment.yaml`, `versions` into
-            its head; `identity`, nested mappings, must be equal for a run to be continued; the experiment's section
-            `export` may change and is kept as it is now.
+            its head; `identity`, nested mappings, must be equal for a run to be continued; the experiment's keys
+            in `FREE` may change and are kept as they are now.
         overwrite: Whether to delete the run that the folder holds and start over.
 
     Yields:
@@ -140,9 +149,10 @@ def _refuse_changed(path: Path, stored: Mapping[str, Any], given: Mapping[str, A
 
 
 def _follow(record: Record, given: Mapping[str, Any]) -> None:
-    """Takes over the sections that are free to change."""
+    """Takes over the keys that are free to change."""
     stored = record.meta["experiment"]
-    followed = {**stored, **{section: given[section] for section in _FREE if section in given}}
+    fixed = {key: value for key, value in stored.items() if key not in FREE}
+    followed = fixed | {key: given[key] for key in FREE if key in given}
     if followed != stored:
         record.follow(followed)
 

@@ -16,6 +16,7 @@ from bompnas.candidate import Candidate
 from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.experiment.hardware import check_cost, check_objective, cost_objectives
+from bompnas.experiment.schema import FREE
 from bompnas.experiment.sections import MEASURED, METRICS
 from bompnas.hardware.costs import network_costs
 from bompnas.hardware.model import CostModel, MeasuredModel
@@ -31,7 +32,7 @@ from bompnas.training import data
 from bompnas.training.data import Dataset
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
-from bompnas.trials.final import model_path
+from bompnas.trials.executor import Shared
 from bompnas.trials.trial import PARTS, TrialTask
 
 PRICED = 256
@@ -64,34 +65,44 @@ class Setup:
         """The device, if it has to run trained networks."""
         return self.device if isinstance(self.device, MeasuredModel) else None
 
-    def trial_task(self, candidates: Sequence[Candidate], arrays: Path) -> TrialTask:
-        """The task of a trial, whose candidates share an architecture; `arrays` is the data set's directory."""
+    def trial_task(self, candidates: Sequence[Candidate], shared: Shared, checkpoint: bytes | None = None) -> TrialTask:
+        """The task of a trial, whose candidates share an architecture.
+
+        Args:
+            candidates: One for each policy.
+            shared: The data set, as the executor shares it.
+            checkpoint: What to go on from; None to begin.
+        """
         training, mode = self.experiment.training, self.experiment.quantization.mode
         return TrialTask(
             networks=tuple(candidate.network for candidate in candidates),
             head=self.head,
-            data=arrays,
+            data=shared,
             early=self._phase(training.epochs, training.learning_rate, training.schedule),
             qaft=self._phase(
                 training.qaft_epochs if mode == "qaft" else 0, training.qaft_learning_rate, training.schedule
             ),
             seed=_derived_seed(self.experiment.seed, 0, candidates[0].trial),
             device=self.measured,
+            checkpoint_every=self.experiment.checkpoint_every,
+            checkpoint=checkpoint,
         )
 
-    def final_task(self, candidates: Sequence[Candidate], arrays: Path, folder: Path) -> TrialTask:
-        """The task of a final training, from fresh weights, tested, with the models saved in the run's folder."""
+    def final_task(self, candidates: Sequence[Candidate], shared: Shared, checkpoint: bytes | None = None) -> TrialTask:
+        """The task of a final training, from fresh weights, tested, with the models; arguments as of `trial_task`."""
         final, mode = self.experiment.final, self.experiment.quantization.final
         return TrialTask(
             networks=tuple(candidate.network for candidate in candidates),
             head=self.head,
-            data=arrays,
+            data=shared,
             early=self._phase(final.epochs, final.learning_rate, final.schedule),
             qaft=self._phase(final.qaft_epochs if mode == "qaft" else 0, final.qaft_learning_rate, final.schedule),
             seed=_derived_seed(self.experiment.seed, 1, candidates[0].trial),
             test=True,
-            models=tuple(folder / model_path(candidate.id) for candidate in candidates),
+            keep_models=True,
             device=self.measured,
+            checkpoint_every=self.experiment.checkpoint_every,
+            checkpoint=checkpoint,
         )
 
     def meta(self, threads: int) -> dict[str, Any]:
@@ -147,7 +158,8 @@ class Setup:
         ]
         if self.device is not None:
             document["hardware"] |= _paths_as(_content, self.experiment.hardware.resolved)
-        del document["workers"], document["export"]
+        for free in FREE:
+            document.pop(free, None)
         return document
 
 

@@ -6,10 +6,10 @@ BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the 
 
 import contextlib
 import dataclasses
-import functools
 import gc
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -23,9 +23,8 @@ from bompnas.space.network import Network
 from bompnas.training import loop
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
-from bompnas.whole_files import replacing
-
-Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
+from bompnas.trials.events import Epoch
+from bompnas.trials.executor import Arrays, Shared, Tell, ignore
 
 PARTS = ("train", "validation", "test")
 CALIBRATION_IMAGES = 128
@@ -38,24 +37,28 @@ class TrialTask:
     Attributes:
         networks: One network for each policy; they share one architecture.
         head: Where the head comes from.
-        data: Directory of the data set's arrays, as `save_arrays` wrote them; None where they are handed over.
+        data: The data set, as an executor shares it; None where arrays are handed over.
         early: Float training.
         qaft: Quantization-aware fine-tuning; no epochs mean post-training quantization.
         seed: Of weights, order and augmentation.
         test: Whether the test part is measured too.
-        models: Where each policy's quantized model is saved; empty to save none.
+        keep_models: Whether each policy's quantized model comes back.
         device: What measures each policy's quantized network, once; None for no such costs.
+        checkpoint_every: Epochs from one checkpoint to the next; None for none.
+        checkpoint: What an earlier attempt at this task told last, to go on from; None to begin.
     """
 
     networks: tuple[Network, ...]
     head: HeadSource
-    data: Path | None
+    data: Shared | None
     early: Phase
     qaft: Phase
     seed: int
     test: bool = False
-    models: tuple[Path, ...] = ()
+    keep_models: bool = False
     device: MeasuredModel | None = None
+    checkpoint_every: int | None = None
+    checkpoint: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +70,13 @@ class Outcome:
             what the device tells of.
         seconds: Wall time of the phases that are this policy's own [s].
         error: Why it failed, in one line; None otherwise.
+        model: The quantized model as a .keras file's content, where asked for; None otherwise.
     """
 
     metrics: dict[str, float]
     seconds: dict[str, float]
     error: str | None = None
+    model: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +94,16 @@ class TrialResult:
     curves: dict[str, list[float]]
 
 
-def run_trial(task: TrialTask) -> TrialResult:
+def run_trial(task: TrialTask, tell: Tell = ignore) -> TrialResult:
     """Carries out a trial on the task's data; see `train_quantized`."""
-    return train_quantized(task, load_arrays(task.data))
+    return train_quantized(task, task.data.load(), tell)
 
 
 def train_quantized(
-    task: TrialTask, arrays: Arrays, build: Callable[[Network, Head], keras.Model] = float_model.build
+    task: TrialTask,
+    arrays: Arrays,
+    tell: Tell = ignore,
+    build: Callable[[Network, Head], keras.Model] = float_model.build,
 ) -> TrialResult:
     """Trains in float, then quantizes, fine-tunes and measures each policy.
 
@@ -104,6 +112,7 @@ def train_quantized(
     Args:
         task: What to do; its `data` is not read.
         arrays: Images and labels by part; of the test part only if the task measures it.
+        tell: Takes `bompnas.trials.events`.
         build: Makes the float model: functional, its layers with weights named as the network's.
 
     Raises:
@@ -113,12 +122,17 @@ def train_quantized(
     gc.collect()
     keras.utils.set_random_seed(task.seed)
     clock = Clock()
+
+    def teller(phase: str, policy: int) -> Callable[[int, float], None]:
+        total = (task.early if phase == "float" else task.qaft).epochs
+        return lambda number, loss: tell(Epoch(phase, policy, number, total, loss))
+
     with clock("build"):
         head = task.head.head()
         model = build(task.networks[0], head)
         criterion = Criterion.of(head, model)
     with clock("train"):
-        losses = loop.train(model, criterion, *arrays["train"], task.early, task.seed)
+        losses = loop.train(model, criterion, *arrays["train"], task.early, task.seed, teller("float", 0))
     with clock("evaluate"):
         float_metrics = _measure(model, criterion, arrays, task, "float_")
     with clock("quantize"):
@@ -133,19 +147,20 @@ def train_quantized(
             with own("quantize"):
                 quantized = quantize.quantize(folded, quantize.Policy.of(network, task.networks[0]), calibration)
             with own("qaft"):
-                losses = loop.train(quantized, criterion, *arrays["train"], task.qaft, task.seed + 1)
+                losses = loop.train(
+                    quantized, criterion, *arrays["train"], task.qaft, task.seed + 1, teller("qaft", index)
+                )
             with own("evaluate"):
                 metrics = _measure(quantized, criterion, arrays, task, "")
             if task.device is not None:
                 with own("measure"):
                     metrics |= _on_device(quantized, task.device)
-            if task.models:
-                save(quantized, task.models[index])
+            model = saved(quantized) if task.keep_models else None
         except Exception as error:  # the other policies of this training go on
             outcomes.append(Outcome({}, own.seconds, f"{type(error).__name__}: {error}"))
             continue
         curves.setdefault("qaft_loss", losses)
-        outcomes.append(Outcome({**float_metrics, **metrics}, own.seconds))
+        outcomes.append(Outcome({**float_metrics, **metrics}, own.seconds, model=model))
     return TrialResult(tuple(outcomes), clock.seconds, curves)
 
 
@@ -165,29 +180,12 @@ class Clock:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
-def save(model: keras.Model, path: Path) -> None:
-    """Saves a model so that the file is either whole or not there."""
-    with replacing(path, durable=True) as draft:
-        model.save(draft)
-
-
-def save_arrays(parts: dict[str, tuple[np.ndarray, np.ndarray]], directory: Path) -> None:
-    """Writes images and labels of each part as plain `.npy` files, which workers map into memory."""
-    for part, arrays in parts.items():
-        for kind, array in zip(("images", "labels"), arrays, strict=True):
-            np.save(directory / f"{part}_{kind}.npy", array, allow_pickle=False)
-
-
-@functools.lru_cache(maxsize=1)
-def load_arrays(directory: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels by part, read once per process."""
-    return {
-        part: tuple(
-            np.load(directory / f"{part}_{kind}.npy", mmap_mode="r", allow_pickle=False)
-            for kind in ("images", "labels")
-        )
-        for part in PARTS
-    }
+def saved(model: keras.Model) -> bytes:
+    """A model as the content of a .keras file."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.keras")
+        model.save(path)
+        return path.read_bytes()
 
 
 def _calibration_images(images: np.ndarray, seed: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def test_a_float_training_that_diverges_is_recorded_for_all_its_policies(tmp_pat
     from bompnas.training.loop import DivergedError
     from bompnas.trials import trial
 
-    def run_trial(task):
+    def run_trial(task, tell=None):
         raise DivergedError("the training loss became nan")
 
     monkeypatch.setattr(trial, "run_trial", run_trial)

@@ -229,7 +229,7 @@ CASES = [
     ({"head": {"clas": "x"}}, "head.clas: unknown key 'clas'; did you mean class?"),
     ({"seed": -1}, "seed: expected 0 or more; found -1"),
     ({"seed": 2**32}, "seed: expected a number below 4294967296; found 4294967296"),
-    ({"workers": 0}, "workers: expected 1 or more; found 0"),
+    ({"workers": 0}, "workers: expected a whole number from 1, or auto; found 0"),
     ({7: 8}, "7: expected a key that is text; found 7"),
 ]
 
@@ -277,7 +277,7 @@ def test_every_mistake_has_a_line_of_its_own(minimal):
         parse(minimal | {"final": {"epochs": "x"}, "workers": 0}, place="mine.yaml")
     assert str(caught.value).splitlines() == [
         "mine.yaml: final.epochs: expected a whole number; found the text 'x'",
-        "mine.yaml: workers: expected 1 or more; found 0",
+        "mine.yaml: workers: expected a whole number from 1, or auto; found 0",
     ]
 
 

@@ -18,6 +18,7 @@ from bompnas.space import loader, sampling
 from bompnas.space.space import BITS
 from bompnas.trials import record
 from bompnas.trials.context import Run
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Progress
 
 ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
@@ -29,6 +30,7 @@ class FakeOutcome:
     metrics: dict
     seconds: dict
     error: str | None = None
+    model: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +81,10 @@ class FakeSettings:
         return FakeProposer(self.limit, self.policies)
 
 
-def fake_trial(candidates):
+def fake_trial(candidates, tell=None):
     """An accuracy that is a function of the networks alone."""
     outcomes = tuple(
-        FakeOutcome({"val_accuracy": int(candidate.network.key, 16) % 997 / 997}, {"qaft": 0.25})
+        FakeOutcome({"val_accuracy": int(candidate.network.key, 16) % 997 / 997}, {"qaft": 0.25}, model=b"a model")
         for candidate in candidates
     )
     return FakeResult(outcomes, {"train": 1.5}, {"float_loss": [2.0, 1.0]})
@@ -128,12 +130,13 @@ def new_record(tmp_path):
 
 
 @pytest.fixture
-def make_run(problem):
+def make_run(problem, tmp_path):
     """A run over a record and an executor, with quiet progress."""
 
     def make(opened, executor, seed=0, changed=lambda: None, total=10):
         progress = Progress("trial", total, 0, Console(quiet=True))
-        return Run(problem, opened, executor, tuple, seed, progress, changed)
+        jobs = Jobs(executor, tmp_path / "checkpoints", 0, lambda name, event: None)
+        return Run(problem, opened, jobs, lambda candidates, state: tuple(candidates), seed, progress, changed)
 
     return make
 

@@ -25,7 +25,9 @@ from bompnas.space.batch import NetworkBatch
 from bompnas.training.loop import Phase
 from bompnas.trials import folder, loop, setup
 from bompnas.trials.context import Run
-from bompnas.trials.executors import Failure, InProcess, Pool
+from bompnas.trials.executor import Failure
+from bompnas.trials.executors import InProcess, Pool
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Progress, describe
 from bompnas.trials.trial import TrialTask, train_quantized
 
@@ -63,7 +65,7 @@ OWN = """
         def measure(self, graph):
             return {"mass_g": self.offset + len(graph)}
 
-    def weigh(task):
+    def weigh(task, tell):
         return task.device.measure(task.networks)
 """
 
@@ -206,11 +208,11 @@ def test_a_measured_device_travels_with_every_task(own, tmp_path):
     assert parts.problem.known_limits == ()
     network = parts.problem.space.decode(parts.problem.space.seed)
     candidates = [Candidate(1, 1, network, None, State.PENDING, parts.problem.cost(network))]
-    for task in (parts.trial_task(candidates, tmp_path), parts.final_task(candidates, tmp_path, tmp_path)):
+    for task in (parts.trial_task(candidates, None), parts.final_task(candidates, None)):
         assert task.device == own.Scales(1.0)
     with Pool(own.weigh, 2, 1) as pool:
         pool.check((parts.head, parts.measured))
-        pool.submit(parts.trial_task(candidates, tmp_path))
+        pool.submit(parts.trial_task(candidates, None))
         _, result = pool.next_finished()
     assert not isinstance(result, Failure), result
     assert result == {"mass_g": 2.0}
@@ -246,16 +248,17 @@ def test_the_coded_size_is_that_of_the_trained_weights(tiny_task, arrays):
     assert 0.5 * weights_kb < outcome.metrics["huffman_kb"] - overhead_kb <= weights_kb
 
 
-def test_what_breaks_a_measured_limit_is_trained_but_on_no_front(new_record, problem, fakes, caplog):
+def test_what_breaks_a_measured_limit_is_trained_but_on_no_front(new_record, problem, fakes, caplog, tmp_path):
     limited = dataclasses.replace(problem, constraints=(Constraint("latency_ms", 1.0),))
     latencies = iter([2.0, 3.0, 0.5, 0.25])
 
-    def trial(candidates):
+    def trial(candidates, tell=None):
         outcome = fakes.Outcome({"val_accuracy": 0.5, "latency_ms": next(latencies)}, {})
         return fakes.Result((outcome,), {}, {})
 
     quiet = Progress("trial", 4, 0, Console(quiet=True))
-    run = Run(limited, new_record, InProcess(trial, threads=1), tuple, 0, quiet, lambda: None)
+    jobs = Jobs(InProcess(trial, threads=1), tmp_path, 0, lambda name, event: None)
+    run = Run(limited, new_record, jobs, lambda candidates, state: candidates, 0, quiet, lambda: None)
     with caplog.at_level(logging.INFO, "bompnas"):
         loop.search(fakes.Settings(4), run)
     lines = [line.getMessage() for line in caplog.records]

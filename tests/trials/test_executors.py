@@ -14,24 +14,25 @@ import pytest
 
 from bompnas.errors import InputError
 from bompnas.trials import executors
-from bompnas.trials.executors import Failure, InProcess, Pool
+from bompnas.trials.executor import Failure
+from bompnas.trials.executors import InProcess, Pool
 
 TASKS = """
     import os, signal, time
 
-    def double(task):
+    def double(task, tell):
         return 2 * task
 
-    def fail(task):
+    def fail(task, tell):
         raise ValueError(f"two\\nlines of {task}")
 
-    def process_id(task):
+    def process_id(task, tell):
         return os.getpid()
 
-    def threads(task):
+    def threads(task, tell):
         return os.environ["TF_NUM_INTRAOP_THREADS"]
 
-    def do(task):
+    def do(task, tell):
         what, value = task
         if what == "double":
             return 2 * value
@@ -79,7 +80,7 @@ def test_an_exception_is_a_failure_in_one_line_with_its_traceback(tasks, workers
 
 def test_in_process_runs_when_asked_for_the_result():
     done = []
-    with InProcess(done.append, threads=1) as executor:
+    with InProcess(lambda task, tell: done.append(task), threads=1) as executor:
         executor.submit("task")
         assert done == []
         executor.next_finished()
@@ -87,7 +88,7 @@ def test_in_process_runs_when_asked_for_the_result():
 
 
 def test_in_process_lets_ctrl_c_through():
-    def interrupted(task):
+    def interrupted(task, tell):
         raise KeyboardInterrupt
 
     with InProcess(interrupted, threads=1) as executor:

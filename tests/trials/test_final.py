@@ -6,7 +6,9 @@ from rich.console import Console
 
 from bompnas.candidate import State
 from bompnas.trials import final
-from bompnas.trials.executors import Failure, InProcess
+from bompnas.trials.executor import Failure
+from bompnas.trials.executors import InProcess
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.record import Final
 
 
@@ -22,20 +24,17 @@ def front(new_record, make_candidate):
 @pytest.fixture
 def train(new_record, problem, fakes, tmp_path):
     """Trains a front with a fake trial; returns the ids of the candidates of each task."""
-    (tmp_path / "models").mkdir()
 
     def run(front, trial=fakes.trial):
         tasks = []
 
-        def make_task(candidates):
+        def make_task(candidates, state):
             tasks.append([candidate.id for candidate in candidates])
-            for candidate in candidates:
-                (tmp_path / final.model_path(candidate.id)).write_text("a model")
             return tuple(candidates)
 
-        executor = InProcess(trial, threads=1)
+        jobs = Jobs(InProcess(trial, threads=1), tmp_path / "checkpoints", 0, lambda name, event: None)
         console = Console(quiet=True)
-        final.train(front, problem.objectives, new_record, tmp_path, executor, make_task, console, lambda: None)
+        final.train(front, problem.objectives, new_record, tmp_path, jobs, make_task, console, lambda: None)
         return tasks
 
     return run
@@ -71,7 +70,7 @@ def test_a_model_that_is_gone_is_trained_again(train, front, tmp_path):
 
 
 def test_a_failed_final_is_recorded_and_tried_again(train, front, new_record, fakes):
-    def one_fails(candidates):
+    def one_fails(candidates, tell=None):
         return Failure("killed") if candidates[0].id == 2 else fakes.trial(candidates)
 
     train(front, one_fails)
@@ -81,7 +80,7 @@ def test_a_failed_final_is_recorded_and_tried_again(train, front, new_record, fa
 
 
 def test_an_interrupted_final_training_goes_on(train, front, fakes):
-    def interrupted(candidates):
+    def interrupted(candidates, tell=None):
         if candidates[0].id == 2:
             raise KeyboardInterrupt
         return fakes.trial(candidates)

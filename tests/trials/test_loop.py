@@ -12,7 +12,8 @@ import pytest
 from bompnas.candidate import State
 from bompnas.search.bayesian import BompSettings
 from bompnas.trials import loop, record
-from bompnas.trials.executors import Failure, InProcess
+from bompnas.trials.executor import Failure
+from bompnas.trials.executors import InProcess
 from bompnas.trials.record import Record
 
 
@@ -32,9 +33,9 @@ class Scripted:
         self.waiting[handle] = task
         return handle
 
-    def next_finished(self):
+    def next_finished(self, listen=None):
         handle = list(self.waiting)[self._generator.integers(len(self.waiting))]
-        return handle, self._function(self.waiting.pop(handle))
+        return handle, self._function(self.waiting.pop(handle), None)
 
 
 def undisturbed(tmp_path, make_run, fakes, settings):
@@ -98,7 +99,7 @@ def test_proposals_see_the_fits_of_earlier_ones_in_order(new_record, make_run, f
 def test_every_policy_of_a_trial_is_a_candidate_of_its_own(new_record, make_run, fakes, problem):
     trained = []
 
-    def trial(candidates):
+    def trial(candidates, tell=None):
         trained.append([candidate.id for candidate in candidates])
         return fakes.trial(candidates)
 
@@ -120,7 +121,7 @@ def test_every_policy_of_a_trial_is_a_candidate_of_its_own(new_record, make_run,
 
 
 def test_a_policy_that_fails_leaves_the_others_completed(new_record, make_run, fakes):
-    def trial(candidates):
+    def trial(candidates, tell=None):
         outcomes = fakes.trial(candidates).outcomes
         broken = fakes.Outcome({}, {"qaft": 0.1}, "ValueError: no scale")
         return fakes.Result((outcomes[0], broken), {}, {})
@@ -131,7 +132,7 @@ def test_a_policy_that_fails_leaves_the_others_completed(new_record, make_run, f
 
 
 def test_a_failed_trial_is_recorded_and_the_search_goes_on(new_record, make_run, fakes):
-    def trial(candidates):
+    def trial(candidates, tell=None):
         return Failure("Diverged: the loss is nan", "trace") if candidates[0].id == 2 else fakes.trial(candidates)
 
     loop.search(fakes.Settings(4), make_run(new_record, Scripted(trial, slots=1)))
@@ -151,7 +152,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(new_record, make_run,
     ],
 )
 def test_a_trial_without_a_score_is_failed(new_record, make_run, fakes, outcome, error):
-    def trial(candidates):
+    def trial(candidates, tell=None):
         return fakes.Result((fakes.Outcome(**{"seconds": {}, **outcome}),), {}, {})
 
     loop.search(fakes.Settings(1), make_run(new_record, InProcess(trial, threads=1)))
@@ -179,7 +180,7 @@ def test_a_finished_search_does_nothing_more(new_record, make_run, fakes):
 def test_interrupted_trials_are_run_again_with_their_genotypes(tmp_path, new_record, make_run, fakes, slots, policies):
     settings = fakes.Settings(8, policies=policies)
 
-    def trial(candidates):
+    def trial(candidates, tell=None):
         if candidates[0].trial == 4:
             raise KeyboardInterrupt
         return fakes.trial(candidates)
@@ -191,7 +192,7 @@ def test_interrupted_trials_are_run_again_with_their_genotypes(tmp_path, new_rec
     assert len(interrupted) % policies == 0
     again = []
 
-    def remembered(candidates):
+    def remembered(candidates, tell=None):
         again.append(tuple(candidate.id for candidate in candidates))
         return fakes.trial(candidates)
 
@@ -262,6 +263,7 @@ KILLED = """
     from bompnas.trials import loop, record
     from bompnas.trials.context import Run
     from bompnas.trials.executors import InProcess
+    from bompnas.trials.jobs import Jobs
     from bompnas.trials.progress import Progress
     from types import SimpleNamespace
 
@@ -271,7 +273,7 @@ KILLED = """
         accuracy = int(candidate.network.key, 16) % 997 / 997
         return SimpleNamespace(metrics={"val_accuracy": accuracy}, seconds={}, error=None)
 
-    def trial(candidates):
+    def trial(candidates, tell=None):
         if candidates[0].trial == killed_trial:
             os.kill(os.getpid(), signal.SIGKILL)
         return SimpleNamespace(outcomes=[outcome(candidate) for candidate in candidates], seconds={}, curves={})
@@ -285,7 +287,8 @@ KILLED = """
     problem = Problem(loader.load(space), counts, objectives)
     with record.Record(path) as opened:
         progress = Progress("trial", 8, 0, Console(quiet=True))
-        run = Run(problem, opened, InProcess(trial, 1), tuple, 3, progress, lambda: None)
+        jobs = Jobs(InProcess(trial, 1), path.parent / "checkpoints", 0, lambda name, event: None)
+        run = Run(problem, opened, jobs, lambda candidates, state: candidates, 3, progress, lambda: None)
         loop.search(BompSettings(trials=8, initial=3, policies_per_network=policies), run)
 """
 

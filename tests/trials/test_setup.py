@@ -44,14 +44,14 @@ def test_trial_tasks_follow_the_training_settings(digits, tmp_path):
     assert task.networks == tuple(candidate.network for candidate in candidates)
     assert (task.early.epochs, task.early.learning_rate, task.early.batch_size) == (3, 0.02, 32)
     assert (task.qaft.epochs, task.qaft.learning_rate) == (2, 0.002)
-    assert (task.data, task.test, task.models) == (tmp_path, False, ())
+    assert (task.data, task.test, task.keep_models) == (tmp_path, False, False)
 
 
 def test_final_tasks_are_tested_and_saved(digits, tmp_path):
-    task = digits.final_task(candidates_of(digits.problem, 8, 4), tmp_path, tmp_path / "run")
+    task = digits.final_task(candidates_of(digits.problem, 8, 4), tmp_path)
     assert (task.early.epochs, task.qaft.epochs, task.early.schedule) == (5, 4, "cosine")
     assert task.test
-    assert task.models == (tmp_path / "run/models/1.keras", tmp_path / "run/models/2.keras")
+    assert task.keep_models
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_modes_decide_where_networks_are_fine_tuned(digits, tmp_path, quantizati
     changed = dataclasses.replace(digits, experiment=experiment)
     candidates = candidates_of(digits.problem, 8)
     assert changed.trial_task(candidates, tmp_path).qaft.epochs == in_trials
-    assert changed.final_task(candidates, tmp_path, tmp_path).qaft.epochs == finally_
+    assert changed.final_task(candidates, tmp_path).qaft.epochs == finally_
 
 
 def test_seeds_differ_between_trials_stages_and_runs(digits, tmp_path):
@@ -78,7 +78,7 @@ def test_seeds_differ_between_trials_stages_and_runs(digits, tmp_path):
         return {
             parts.trial_task(candidates, tmp_path).seed,
             parts.trial_task(other, tmp_path).seed,
-            parts.final_task(candidates, tmp_path, tmp_path).seed,
+            parts.final_task(candidates, tmp_path).seed,
         }
 
     other = dataclasses.replace(digits, experiment=experiments.parse({**DOCUMENT, "seed": 1}))

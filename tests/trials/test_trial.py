@@ -9,7 +9,7 @@ from bompnas.space import loader
 from bompnas.space.head import DenseHead
 from bompnas.training import loop
 from bompnas.training.loop import DivergedError, Phase
-from bompnas.trials import trial
+from bompnas.trials.shared import Mapped
 from bompnas.trials.trial import TrialTask, run_trial
 
 
@@ -24,8 +24,7 @@ def digits(tmp_path_factory):
     train, validation, test = np.split(order, [1080, 1440])
     directory = tmp_path_factory.mktemp("digits")
     parts = {"train": train, "validation": validation, "test": test}
-    trial.save_arrays({part: (images[rows], bunch.target[rows]) for part, rows in parts.items()}, directory)
-    return directory
+    return Mapped.write({part: (images[rows], bunch.target[rows]) for part, rows in parts.items()}, directory)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_a_trial_trains_quantizes_and_measures(task, network, tmp_path):
         networks=(network.with_bits(8), network.with_bits(4)),
         qaft=Phase(0, 0.0003),
         test=True,
-        models=(tmp_path / "8.keras", tmp_path / "4.keras"),
+        keep_models=True,
     )
     result = run_trial(task)
     eight, four = (outcome.metrics for outcome in result.outcomes)
@@ -62,12 +61,13 @@ def test_a_trial_trains_quantizes_and_measures(task, network, tmp_path):
     assert set(result.seconds) == {"build", "train", "evaluate", "quantize"}
     assert all(set(outcome.seconds) == {"quantize", "qaft", "evaluate"} for outcome in result.outcomes)
     assert len(result.curves["float_loss"]) == 8
-    images, labels = trial.load_arrays(task.data)["test"]
-    for path, metrics in zip(task.models, (eight, four), strict=True):
+    images, labels = task.data.load()["test"]
+    for outcome in result.outcomes:
+        metrics, path = outcome.metrics, tmp_path / "model.keras"
+        path.write_bytes(outcome.model)
         reloaded = keras.models.load_model(path)
         predicted = loop.predict(reloaded, images, 64).argmax(-1)
         assert np.mean(predicted == labels) == metrics["test_accuracy"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["4.keras", "8.keras"]
 
 
 def test_the_same_task_gives_the_same_numbers(task):

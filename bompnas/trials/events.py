@@ -1,0 +1,33 @@
+"""What a trial tells while it goes on."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """An epoch has ended.
+
+    Attributes:
+        phase: `float` or `qaft`.
+        policy: Which of the trial's policies is fine-tuned, from 0; 0 in float.
+        number: The epoch, from 1.
+        total: Epochs of the phase.
+        loss: Mean training loss of the epoch.
+    """
+
+    phase: str
+    policy: int
+    number: int
+    total: int
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A state from which the trial can go on.
+
+    Attributes:
+        state: An .npz file's content.
+    """
+
+    state: bytes
