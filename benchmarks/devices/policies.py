@@ -30,6 +30,7 @@ from bompnas.networks.heads import HeadSource
 from bompnas.space.network import Layer, Network
 from bompnas.training.loop import Phase
 from bompnas.trials import trial
+from bompnas.trials.shared import Mapped
 
 WEIGHT_BITS = (3, 4, 6, 8)
 ACTIVATION_BITS = (4, 6, 8)
@@ -90,7 +91,7 @@ def measure(data: Path) -> Iterator[tuple[Policy, float]]:
     """Trains the network in float and tells the validation accuracy of every policy, quantized after training."""
     uniform = [Policy((w,) * CHOSEN, (a,) * (CHOSEN - 1)) for w in WEIGHT_BITS for a in ACTIVATION_BITS]
     graphs = dict(zip(uniform, _graphs(uniform, data), strict=True))
-    images, labels = trial.load_arrays(data)["validation"]
+    images, labels = Mapped(data).load()["validation"]
     layers = Layers({(policy.weights[0], policy.activations[0]): graph for policy, graph in graphs.items()})
     levels = graphs[UNIFORM_8].levels(images)
     for policy, logits in layers.outputs(levels):
@@ -105,11 +106,12 @@ def repeated(chosen: Sequence[Policy], data: Path) -> list[dict[str, float]]:
 def _graphs(chosen: Sequence[Policy], data: Path) -> Iterator[IntegerGraph]:
     import keras
 
+    outcomes = _trained(_task(chosen, data, keep_models=True))
     with tempfile.TemporaryDirectory() as folder:
-        models = tuple(Path(folder) / f"{number}.keras" for number in range(len(chosen)))
-        _trained(_task(chosen, data, models))
-        for model in models:
-            yield extract(keras.models.load_model(model)).graph
+        file = Path(folder, "model.keras")
+        for outcome in outcomes:
+            file.write_bytes(outcome.model)
+            yield extract(keras.models.load_model(file)).graph
 
 
 def _trained(task: trial.TrialTask) -> tuple[trial.Outcome, ...]:
@@ -125,17 +127,17 @@ def _trained(task: trial.TrialTask) -> tuple[trial.Outcome, ...]:
     return outcomes
 
 
-def _task(chosen: Sequence[Policy], data: Path, models: tuple[Path, ...] = ()) -> trial.TrialTask:
+def _task(chosen: Sequence[Policy], data: Path, keep_models: bool = False) -> trial.TrialTask:
     """The same float training every time, then quantization without fine-tuning."""
     return trial.TrialTask(
         networks=tuple(map(network, chosen)),
         head=HEAD,
-        data=data,
+        data=Mapped(data),
         early=Phase(EPOCHS, LEARNING_RATE, "cosine", BATCH_SIZE),
         qaft=Phase(0, LEARNING_RATE),
         seed=SEED,
         test=True,
-        models=models,
+        keep_models=keep_models,
     )
 
 

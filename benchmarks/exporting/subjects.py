@@ -27,7 +27,10 @@ from bompnas.training import data, loop
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
 from bompnas.trials import setup, trial, views
+from bompnas.trials.executor import Arrays
 from bompnas.trials.record import Record
+from bompnas.trials.shared import Held, Mapped
+from bompnas.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "experiments" / "digits.yaml"
@@ -127,11 +130,13 @@ def _float_model(prepared: setup.Setup, candidate: Candidate, folder: Path) -> P
     """What the run does not keep: the final training is repeated up to the quantization."""
     path = folder / "models" / f"{candidate.id}_float.keras"
     if not path.exists():
-        task = prepared.final_task([candidate], folder, folder)
-        task = dataclasses.replace(task, qaft=dataclasses.replace(task.qaft, epochs=0), test=False, models=())
+        parts = Held(setup.parts(prepared.dataset))
+        task = prepared.final_task([candidate], parts)
+        task = dataclasses.replace(task, qaft=dataclasses.replace(task.qaft, epochs=0), test=False, keep_models=False)
         built, build = capturing(float_model.build)
-        trial.train_quantized(task, setup.parts(prepared.dataset), build)
-        trial.save(built[0], path)
+        trial.train_quantized(task, parts.load(), build=build)
+        with replacing(path) as draft:
+            built[0].save(draft)
     return path
 
 
@@ -169,31 +174,31 @@ def cifar10(work: Path, file: Path | None) -> Subject:
     return Subject("CIFAR-10", network, path, images, labels, parts["train"][0])
 
 
-def _arrays(folder: Path, space: NetworkSpace, file: Path | None) -> trial.Arrays:
+def _arrays(folder: Path, space: NetworkSpace, file: Path | None) -> Arrays:
     if not (folder / "test_labels.npy").exists():
         if file is None:
             raise InputError("--data: expected CIFAR-10 as an .npz file")
         folder.mkdir(parents=True, exist_ok=True)
         settings = DataSettings(dataset="cifar10", path=str(file), train_images=CIFAR10_TRAIN_IMAGES)
         dataset = data.load(settings, space.input_size, space.input_channels, seed=0)
-        trial.save_arrays(setup.parts(dataset), folder)
-    return trial.load_arrays(folder)
+        Mapped.write(setup.parts(dataset), folder)
+    return Mapped(folder).load()
 
 
-def _train(network: Network, parts: trial.Arrays, path: Path) -> None:
+def _train(network: Network, parts: Arrays, path: Path) -> None:
     early, qaft = CIFAR10_PHASES
     head = HeadSource("classification", 10)
-    trained = path.with_name(f".trained_{path.name}")
-    task = trial.TrialTask((network,), head, data=None, early=early, qaft=qaft, seed=0, models=(trained,))
+    task = trial.TrialTask((network,), head, data=None, early=early, qaft=qaft, seed=0, keep_models=True)
     (outcome,) = trial.train_quantized(task, parts).outcomes
     if outcome.error is not None:
         raise RuntimeError(f"{path.stem}: {outcome.error}")
-    model = keras.models.load_model(trained)
-    zero_channels(model, np.random.default_rng(0))
-    loop.train(model, Criterion.of(head.head(), model), *parts["train"], qaft, seed=1)
-    zero_channels(model, np.random.default_rng(0))
-    trial.save(model, path)
-    trained.unlink()
+    with replacing(path) as draft:
+        draft.write_bytes(outcome.model)
+        model = keras.models.load_model(draft)
+        zero_channels(model, np.random.default_rng(0))
+        loop.train(model, Criterion.of(head.head(), model), *parts["train"], qaft, seed=1)
+        zero_channels(model, np.random.default_rng(0))
+        model.save(draft)
 
 
 def genotype(space: NetworkSpace, blocks: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
