@@ -25,11 +25,11 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.trials import executors, final, folder, views
+from bompnas.trials import executors, final, folder, live, views
 from bompnas.trials.context import Run
 from bompnas.trials.executor import Executor, Shared
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Progress, console_logging
+from bompnas.trials.progress import Watch, console_logging
 from bompnas.trials.record import Export, Record
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
         shared = executor.share(setup.parts(prepared.dataset))
-        session = _Session(prepared, record, executor, shared, path, console)
+        session = _Session(prepared, record, executor, shared, path, Watch(console, path / live.FILE))
         session.redraw()
         session.search()
         session.train_front()
@@ -157,7 +157,7 @@ class _Session:
     executor: Executor
     shared: Shared
     folder: Path
-    console: Console
+    watch: Watch
 
     def redraw(self) -> None:
         """Writes the record's views anew."""
@@ -169,7 +169,7 @@ class _Session:
         done = len({candidate.trial for candidate in self.record.candidates if candidate.state is not State.PENDING})
         before = f", {done} of them from before" if done else ""
         _log.info("%s: %d trials of %s%s", self.folder, settings.trials, settings.name, before)
-        with Progress("trial", settings.trials, done, self.console) as progress:
+        with self.watch.stage("trial", settings.trials, done) as progress:
             run = Run(
                 self.setup.problem,
                 self.record,
@@ -194,13 +194,13 @@ class _Session:
             self.folder,
             self._jobs(),
             lambda candidates, checkpoint: self.setup.final_task(candidates, self.shared, checkpoint),
-            self.console,
+            self.watch,
             self.redraw,
         )
 
     def _jobs(self) -> Jobs:
         retries = self.setup.experiment.trial_retries
-        return Jobs(self.executor, self.folder / "checkpoints", retries, lambda name, event: None)
+        return Jobs(self.executor, self.folder / "checkpoints", retries, self.watch.hear)
 
     def export(self) -> None:
         """Exports what was finally trained, and checks the files."""
@@ -216,7 +216,7 @@ class _Session:
             self.setup.head.head(),
             self.record,
             self.folder,
-            self.console,
+            self.watch,
             self.redraw,
         )
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from rich.console import Console
 
 from bompnas.candidate import Candidate
 from bompnas.errors import NotExportableError
@@ -25,7 +24,7 @@ from bompnas.networks.heads import CLASSIFICATION, Head
 from bompnas.training.data import Dataset, Split
 from bompnas.training.loss import Criterion
 from bompnas.trials.final import model_path
-from bompnas.trials.progress import Progress, describe
+from bompnas.trials.progress import Watch, describe
 from bompnas.trials.record import Export, Record
 from bompnas.whole_files import replacing
 
@@ -41,7 +40,7 @@ def deliver(
     head: Head,
     record: Record,
     folder: Path,
-    console: Console,
+    watch: Watch,
     changed: Callable[[], None],
 ) -> None:
     """Exports the finally trained networks, checks the files, and records the outcome.
@@ -55,12 +54,12 @@ def deliver(
         head: What the networks end with.
         record: The run's record, opened for writing.
         folder: The run's folder.
-        console: Shows the user what goes on.
+        watch: Shows the user what goes on.
         changed: Called after every change of the record.
     """
     exports = {export.candidate: export for export in record.exports}
     waiting = [candidate for candidate in candidates if not _delivered(exports.get(candidate.id), settings, folder)]
-    with Progress("export", total=len(waiting), done=0, console=console) as progress:
+    with watch.stage("export", len(waiting)) as progress:
         for number, candidate in enumerate(waiting, start=1):
             progress.started(number, describe(candidate))
             record.forget_export(candidate.id)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from bompnas.candidate import Candidate
 from bompnas.objectives import Objective
 from bompnas.trials.context import Measured, measure
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Progress, describe
+from bompnas.trials.progress import Watch, describe
 from bompnas.trials.record import Final, Record
 from bompnas.whole_files import replacing
 
@@ -24,7 +22,7 @@ def train(
     folder: Path,
     jobs: Jobs,
     make_task: Callable[[Sequence[Candidate], bytes | None], Any],
-    console: Console,
+    watch: Watch,
     changed: Callable[[], None],
 ) -> None:
     """Trains the candidates of a front from fresh weights and records the outcome.
@@ -40,7 +38,7 @@ def train(
         jobs: Where the trainings run.
         make_task: Turns candidates of one architecture, and what to go on from, into the executor's task; its result's
             outcomes hold the models.
-        console: Shows the user what goes on.
+        watch: Shows the user what goes on.
         changed: Called after every change of the record.
     """
     groups = _unfinished(front, record, folder)
@@ -48,12 +46,12 @@ def train(
     (folder / "models").mkdir(exist_ok=True)
     running: dict[str, int] = {}
     waiting = deque(range(len(groups)))
-    with Progress("final training", total=len(groups), done=0, console=console) as progress:
+    with watch.stage("final training", len(groups)) as progress:
         while waiting or running:
             while waiting and len(running) < jobs.slots:
                 number = waiting.popleft()
-                progress.started(number + 1, "; ".join(map(describe, groups[number])))
                 name = f"final {groups[number][0].id}"
+                progress.started(number + 1, "; ".join(map(describe, groups[number])), name)
                 jobs.start(name, functools.partial(make_task, groups[number]))
                 running[name] = number
             name, result = jobs.next_finished()
@@ -64,7 +62,7 @@ def train(
             finals = [_final(candidate, measured) for candidate, measured in zip(group, measurements, strict=True)]
             record.finish_finals(name, finals, getattr(result, "curves", {}))
             jobs.settle(name)
-            progress.finished(number + 1, "; ".join(measured.verdict(shown) for measured in measurements))
+            progress.finished(number + 1, "; ".join(measured.verdict(shown) for measured in measurements), job=name)
             changed()
 
 

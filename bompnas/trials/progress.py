@@ -1,17 +1,25 @@
-"""What the user sees while a run goes on: one line per finished trial and, on a terminal, a live line below them."""
+"""What the user sees while a run goes on: one line per finished trial and, on a terminal, below them what runs."""
 
 import contextlib
+import dataclasses
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
+from rich.live import Live
 
 from bompnas.candidate import Candidate
 from bompnas.hardware.quantities import CYCLES, ENERGY, FACTS, LATENCY, named
+from bompnas.trials.events import Epoch
+from bompnas.trials.live import Running, Stage, duration, render
+from bompnas.whole_files import replacing
+
+_REDRAWS = 2  # a second
+_SECONDS_BETWEEN_WRITES = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -45,62 +53,127 @@ class _ConsoleHandler(logging.Handler):
 class Progress:
     """Progress of one stage of a run; a context manager.
 
-    Lines go to the package's logger (and so to the run's log and the console); the live bar only to a terminal.
+    Lines go to the package's logger (and so to the run's log and the console); what runs is drawn below them, on a
+    terminal only.
 
     Args:
         stage: What is counted (`trial`, `final training`).
         total: How many there will be.
         done: How many were finished before, in an earlier session.
-        console: Where the bar is drawn.
+        console: Where what runs is drawn.
+        status: A file to keep it in as well, for other processes; None for none.
     """
 
-    def __init__(self, stage: str, total: int, done: int, console: Console):
+    def __init__(self, stage: str, total: int, done: int, console: Console, status: Path | None = None):
         self._stage = stage
         self._total = total
         self._before = self._done = done
-        self._running: dict[int, str] = {}
+        self._status = status
+        self._running: dict[str, Running] = {}
+        self._standing: str | None = None
         self._begin = time.monotonic()
-        columns = (
-            TextColumn("{task.fields[stage]}"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+        self._written = -math.inf
+        self._live = Live(
+            get_renderable=lambda: render(self.now()),
+            console=console,
+            transient=True,
+            refresh_per_second=_REDRAWS,
+            vertical_overflow="crop",
         )
-        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._bar_task = self._bar.add_task("", total=total, completed=done, stage=stage)
+        self._shown = console.is_terminal
 
     def __enter__(self) -> "Progress":
-        self._bar.start()
+        if self._shown:
+            self._live.start()
+        self._write()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
+        if self._status is not None:
+            with contextlib.suppress(OSError):
+                self._status.unlink(missing_ok=True)
 
-    def started(self, number: int, description: str) -> None:
-        """Something new is being tried."""
-        self._running[number] = description
+    def started(self, number: int, description: str, job: str | None = None) -> None:
+        """Something new is being tried, by a job of that name; `<stage> <number>` if not given."""
+        job = job or f"{self._stage} {number}"
+        self._running = self._running | {job: Running(job, description, time.time())}
         _log.debug("%s %d of %d: %s", self._stage, number, self._total, description)
-        self._redraw()
+        self._write()
 
-    def finished(self, number: int, verdict: str, standing: str | None = None) -> None:
+    def heard(self, job: str, event: Epoch) -> None:
+        """A job that runs has told of an epoch."""
+        self._running = self._running | {job: dataclasses.replace(self._running[job], epoch=event)}
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
+            self._write()
+
+    def finished(self, number: int, verdict: str, standing: str | None = None, job: str | None = None) -> None:
         """It came to an end; `standing` says how the run stands now."""
+        job = job or f"{self._stage} {number}"
+        description = self._running[job].description
+        self._running = {name: running for name, running in self._running.items() if name != job}
         self._done += 1
+        self._standing = standing
         aside = [standing] if standing else []
         if self._done < self._total:
-            aside.append(f"{_duration(self._seconds_left())} left")
-        line = f"{self._stage} {number} of {self._total}: {self._running.pop(number)} -> {verdict}"
+            aside.append(f"{duration(self._seconds_left())} left")
+        line = f"{self._stage} {number} of {self._total}: {description} -> {verdict}"
         _log.info("%s", line + (f" [{', '.join(aside)}]" if aside else ""))
-        self._redraw()
+        self._write()
 
-    def _redraw(self) -> None:
-        trying = "; ".join(f"{number}: {description}" for number, description in self._running.items())
-        self._bar.update(self._bar_task, completed=self._done, description=trying)
+    def now(self) -> Stage:
+        """How the stage stands."""
+        running = tuple(self._running.values())  # mappings are replaced, not changed: the display has its own thread
+        return Stage(self._stage, self._total, self._done, running, self._standing, self._seconds_left(), time.time())
 
-    def _seconds_left(self) -> float:
-        rate = (time.monotonic() - self._begin) / (self._done - self._before)
-        return rate * (self._total - self._done)
+    def _seconds_left(self) -> float | None:
+        """By what was done in this session, epochs of what runs included; None before the first one."""
+        done = self._done - self._before + sum(running.share for running in self._running.values())
+        if not done:
+            return None
+        seconds = time.monotonic() - self._begin
+        return seconds / done * max(self._total - self._before - done, 0)
+
+    def _write(self) -> None:
+        if self._status is None:
+            return
+        self._written = time.monotonic()
+        with contextlib.suppress(OSError), replacing(self._status) as draft:  # a view: other writes tell of a full disk
+            draft.write_text(self.now().to_json(), encoding="utf-8")
+
+
+class Watch:
+    """Shows all stages of a run, one after the other.
+
+    Args:
+        console: Where it is drawn.
+        status: A file to keep it in as well, for other processes; None for none.
+        listen: Told of every event too, with the name of its job.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        status: Path | None = None,
+        listen: Callable[[str, Epoch], None] = lambda job, event: None,
+    ):
+        self._console = console
+        self._status = status
+        self._listen = listen
+        self._stage: Progress | None = None
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Progress]:
+        """Shows a stage; see `Progress`."""
+        with Progress(name, total, done, self._console, self._status) as self._stage:
+            yield self._stage
+
+    def hear(self, job: str, event: Epoch) -> None:
+        """A job of the stage has told of an epoch."""
+        self._stage.heard(job, event)
+        self._listen(job, event)
 
 
 def describe(candidate: Candidate) -> str:
@@ -115,9 +188,3 @@ def describe(candidate: Candidate) -> str:
             words = [quantity.unit] if quantity in (LATENCY, ENERGY, CYCLES) else [quantity.unit, quantity.words]
             parts.append(" ".join([f"{candidate.cost[quantity.name]:.3g}", *filter(None, words)]))
     return f"{', '.join(parts)}, {bits} bits"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

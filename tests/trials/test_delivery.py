@@ -16,6 +16,7 @@ from bompnas.networks.quantize import LayerBits, Policy
 from bompnas.training import data
 from bompnas.trials import delivery
 from bompnas.trials.final import model_path
+from bompnas.trials.progress import Watch
 from bompnas.trials.record import Export, Final
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1)).astype("uint8")
@@ -94,7 +95,7 @@ def deliver(monkeypatch):
                 heads.HeadSource(task, 3).head(),
                 run.record,
                 run.folder,
-                Console(quiet=True),
+                Watch(Console(quiet=True)),
                 lambda: None,
             )
         return started

@@ -9,6 +9,7 @@ from bompnas.trials import final
 from bompnas.trials.executor import Failure
 from bompnas.trials.executors import InProcess
 from bompnas.trials.jobs import Jobs
+from bompnas.trials.progress import Watch
 from bompnas.trials.record import Final
 
 
@@ -33,8 +34,8 @@ def train(new_record, problem, fakes, tmp_path):
             return tuple(candidates)
 
         jobs = Jobs(InProcess(trial, threads=1), tmp_path / "checkpoints", 0, lambda name, event: None)
-        console = Console(quiet=True)
-        final.train(front, problem.objectives, new_record, tmp_path, jobs, make_task, console, lambda: None)
+        watch = Watch(Console(quiet=True))
+        final.train(front, problem.objectives, new_record, tmp_path, jobs, make_task, watch, lambda: None)
         return tasks
 
     return run
