@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+DRAFTS = ".draft.*"
+"""What the drafts are called that a kill leaves behind."""
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], durable: bool = False) -> Iterator[Path]:
@@ -16,15 +19,35 @@ def replacing(path: str | os.PathLike[str], durable: bool = False) -> Iterator[P
 
     Yields:
         Where to write: a path beside the file, of the same suffix.
+
+    Raises:
+        OSError: It cannot be written; names the file.
     """
     path = Path(path)
     draft = path.with_name(f".draft.{path.name}")
-    yield draft
-    if durable:
-        _flush(draft)
-    os.replace(draft, path)
-    if durable:
-        _flush(path.parent)
+    try:
+        with naming(path):
+            yield draft
+            if durable:
+                _flush(draft)
+            os.replace(draft, path)
+            if durable:
+                _flush(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Adds a file's name to errors of the system that name none, as those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _flush(path: Path) -> None:

@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from bompnas import whole_files
@@ -40,3 +44,30 @@ def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         write(path, b"newer")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace", "fsync"])
+def test_a_full_disk_leaves_no_draft_and_names_the_file(tmp_path, monkeypatch, failing):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"old")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    holder = Path if failing == "write_bytes" else os
+    monkeypatch.setattr(holder, failing, full)
+    writing = whole_files.replacing(path, durable=True)
+    with pytest.raises(OSError, match="No space left on device") as caught, writing as draft:
+        with draft.open("wb") as file:
+            file.write(b"half")
+        draft.write_bytes(b"new")
+    monkeypatch.undo()
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert contents(tmp_path) == {"model.keras": b"old"}
+
+
+def test_an_error_that_names_its_file_is_left_alone(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, whole_files.naming(tmp_path / "given"):
+        (tmp_path / "missing").read_bytes()
+    assert caught.value.filename == str(tmp_path / "missing")

@@ -86,3 +86,18 @@ class Export:
     deviation: str | None = None
     latency: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Incident:
+    """What befell a trial or a final training that went on, or failed, because of it.
+
+    Attributes:
+        source: `trial 3` or `final 3`.
+        time: When it was noticed, in UTC, as ISO text.
+        reason: What happened, in one line.
+    """
+
+    source: str
+    time: str
+    reason: str

@@ -24,7 +24,7 @@ from bompnas.whole_files import replacing
 RECORD = "run.db"
 _LOCK = "run.lock"
 _SCRATCH, _SCRATCH_LOCK = "bompnas-scratch-", "scratch.lock"  # names that no run's folder has
-_BEGUN = {_LOCK, f".{RECORD}.draft", f".{RECORD}.draft-journal"}
+_BEGUN = {_LOCK, f".draft.{RECORD}", f".draft.{RECORD}-journal"}
 _WRITTEN = (
     "experiment.yaml",
     "candidates.csv",

@@ -135,11 +135,11 @@ def test_a_run_of_another_version_is_refused_and_can_be_overwritten(tmp_path):
 
 def test_a_folder_that_was_only_begun_is_begun_again(tmp_path):
     (tmp_path / "run.lock").write_text("process 1 on there")
-    (tmp_path / ".run.db.draft").write_bytes(b"half")
-    (tmp_path / ".run.db.draft-journal").write_bytes(b"half")
+    (tmp_path / ".draft.run.db").write_bytes(b"half")
+    (tmp_path / ".draft.run.db-journal").write_bytes(b"half")
     with folder.opened(tmp_path, meta()) as record:
         assert record.meta == meta()
-    assert ".run.db.draft" not in contents(tmp_path)
+    assert ".draft.run.db" not in contents(tmp_path)
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path, environment):

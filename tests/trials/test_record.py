@@ -1,4 +1,7 @@
+import contextlib
 import dataclasses
+import datetime
+import gzip
 import json
 import math
 import os
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.trials import record
-from bompnas.trials.record import Export, Final, Record, StoredProposal
+from bompnas.trials.record import DamagedError, Export, Final, Record, StoredProposal
 
 FIT = {"length": 3, "targets": {"accuracy": {"mean": 1 / 3, "weights": {"stem.bits": 1e-17}, "linear": [0.1, 0.0]}}}
 
@@ -135,7 +138,7 @@ def test_readers_see_the_run_while_it_is_written_and_cannot_write(tmp_path, new_
         new_record.add([candidate])
         assert reader.candidates == (candidate,)
         assert reader.meta == new_record.meta == {"experiment": {"name": "test"}, "threads": 2}
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        with pytest.raises(OSError, match=r"run.db: cannot be written .*readonly"):
             reader.add([make_candidate()])
 
 
@@ -220,3 +223,132 @@ def test_a_copied_record_is_a_record(tmp_path, new_record, make_candidate):
     shutil.copy(tmp_path / "run.db", tmp_path / "copy.db")
     with Record(tmp_path / "copy.db", read_only=True) as copy:
         assert copy.candidates == (candidate,)
+
+
+@pytest.fixture
+def older(tmp_path, pytestconfig):
+    """The record of a small run of an earlier version (digits, 5 trials, 3 final trainings), in format 3."""
+    path = tmp_path / "older.db"
+    path.write_bytes(gzip.decompress((pytestconfig.rootpath / "tests/data/record_format3.db.gz").read_bytes()))
+    return path
+
+
+def raw(path):
+    """Every value that a file holds, by table."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: connection.execute(f"SELECT rowid, * FROM {name}").fetchall() for name in names}
+
+
+def version(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_an_older_record_is_brought_up_to_date_with_every_value(older):
+    before = raw(older)
+    assert {name: len(rows) for name, rows in before.items()} == {
+        "meta": 6, "candidates": 5, "proposals": 5, "curves": 21, "finals": 3, "exports": 3,
+    }  # fmt: skip
+    with Record(older) as opened:
+        opened.note("trial 2", "killed")
+        (incident,) = opened.incidents
+        candidates, finals, exports = opened.candidates, opened.finals, opened.exports
+    assert (incident.source, incident.reason) == ("trial 2", "killed")
+    assert datetime.datetime.fromisoformat(incident.time).tzinfo is datetime.UTC
+    after = raw(older)
+    assert len(after.pop("incidents")) == 1
+    assert after == before
+    assert version(older) == 4
+    assert [candidate.score for candidate in candidates] == [row[9] for row in before["candidates"]]
+    assert [final.model for final in finals] == ["models/3.keras", "models/4.keras", "models/5.keras"]
+    assert [export.packed_bytes for export in exports] == [1598, 936, 952]
+    with Record(older) as again:
+        assert again.incidents == (incident,)
+
+
+def test_an_older_record_is_read_as_it_is(older):
+    before = older.read_bytes()
+    with Record(older, read_only=True) as opened:
+        assert opened.incidents == ()
+        assert [candidate.id for candidate in opened.candidates] == [1, 2, 3, 4, 5]
+        assert len(opened.proposals) == 5
+        assert opened.curves("final 3")["float_loss"]
+    assert older.read_bytes() == before
+
+
+HALF_MIGRATED = """
+    import os, signal, sys
+    from pathlib import Path
+    from bompnas.trials import record_file
+    record_file._MIGRATIONS[3] += '''
+        PRAGMA cache_size = 1;
+        CREATE TABLE filler AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+            SELECT i, randomblob(900) FROM n;
+        UPDATE candidates SET error = killed();
+    '''
+    connect = record_file.sqlite3.connect
+    def connected(*arguments, **keywords):
+        connection = connect(*arguments, **keywords)
+        connection.create_function("killed", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        return connection
+    record_file.sqlite3.connect = connected
+    record_file.prepare(Path(sys.argv[1]), record_file.connect(Path(sys.argv[1]), read_only=False))
+"""
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_record_killed_while_it_is_brought_up_to_date_is_the_old_one(older, environment, read_only):
+    before = raw(older)
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(HALF_MIGRATED), str(older)], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert older.with_name("older.db-journal").stat().st_size > 0
+    with Record(older, read_only=read_only) as opened:
+        assert len(opened.candidates) == 5
+        assert opened.incidents == ()
+    assert version(older) == (3 if read_only else 4)
+    after = raw(older)
+    after.pop("incidents", None)
+    assert after == before
+
+
+def test_a_full_disk_leaves_the_record_as_it_was(tmp_path, new_record, make_candidate):
+    candidate = make_candidate()
+    new_record.add([candidate])
+    pages = new_record._connection.execute("PRAGMA page_count").fetchone()[0]
+    new_record._connection.execute(f"PRAGMA max_page_count = {pages}")
+    long = {"float_loss": [1.0] * 10_000}
+    with pytest.raises(OSError, match=r"run.db: cannot be written .database or disk is full"):
+        new_record.finish("trial 1", [dataclasses.replace(candidate, state=State.COMPLETED)], long)
+    assert new_record.candidates == (candidate,)
+    assert new_record.curves("trial 1") == {}
+    new_record._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    new_record.finish("trial 1", [dataclasses.replace(candidate, state=State.COMPLETED)], long)
+    assert len(new_record.curves("trial 1")["float_loss"]) == 10_000
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garbage_page(path):
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 4] = np.random.default_rng(0).bytes(4096)
+    path.write_bytes(content)
+
+
+def garbled_value(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE candidates SET network = substr(network, 20) WHERE id = 3")
+        connection.commit()
+
+
+@pytest.mark.parametrize("damage", [truncated, garbage_page, garbled_value])
+def test_a_damaged_record_is_refused_with_advice_and_kept(older, damage):
+    damage(older)
+    before = older.read_bytes()
+    with pytest.raises(DamagedError, match=r"older.db: this record of a run is damaged .* with --overwrite"):
+        Record(older)
+    assert older.read_bytes() == before
+    with pytest.raises(DamagedError), Record(older, read_only=True) as opened:
+        _ = opened.candidates, opened.finals, opened.meta, opened.proposals, opened.exports, opened.curves("trial 1")
