@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 
 import yaml
 
+from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.experiment.schema import FREE
-from bompnas.trials.record import OtherFormatError, Record, create
-from bompnas.whole_files import replacing
+from bompnas.trials.record import DamagedError, OtherFormatError, Record, create
+from bompnas.whole_files import DRAFTS, naming, replacing
 
 RECORD = "run.db"
 _LOCK = "run.lock"
@@ -34,15 +36,21 @@ _WRITTEN = (
     "models",
     "figures",
     "checkpoints",
+    "status.json",
+    "tensorboard",
 )
+_FILED = ("", "models", "figures", "checkpoints")  # where drafts may be left
 _SHOWN_DIFFERENCES = 8
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iterator[Record]:
     """Opens a run's folder for its driver: creates it, or goes on with the run that it holds.
 
-    While it is open the folder is locked, and what the package logs goes to `run.log`.
+    While it is open the folder is locked, and what the package logs goes to `run.log`. What a killed session has left
+    behind is removed: drafts, and checkpoints of trainings whose results are recorded.
 
     Args:
         path: The folder.
@@ -55,7 +63,8 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
         The run's record, opened for writing.
 
     Raises:
-        InputError: The folder is no run's, another process's, or another experiment's.
+        InputError: The folder is no run's, another process's, or another experiment's, or its record is damaged.
+        OSError: The disk is full, or the folder cannot be written.
     """
     _refuse_foreign(path, overwrite)
     path.mkdir(parents=True, exist_ok=True)
@@ -64,8 +73,10 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
             _clear(path)
         if not (path / RECORD).exists():
             create(path / RECORD, meta)
+        with Record(path / RECORD, read_only=True) as found:  # what is refused stays as it is
+            _refuse_changed(path, found.meta["identity"], meta["identity"])
         with Record(path / RECORD) as record, _logging_to(path / "run.log"):
-            _refuse_changed(path, record.meta["identity"], meta["identity"])
+            _tidy(path, record)
             _follow(record, meta["experiment"])
             _write_experiment(path, record.meta)
             yield record
@@ -80,6 +91,16 @@ def scratch() -> Iterator[Path]:
             shutil.rmtree(leftover.parent)
     with tempfile.TemporaryDirectory(prefix=_SCRATCH) as directory, _locked(Path(directory), _SCRATCH_LOCK):
         yield Path(directory)
+
+
+def driver(path: Path) -> str | None:
+    """Who is carrying out the run in a folder (`process 7 on host`); None if nobody is."""
+    with contextlib.suppress(FileNotFoundError), (path / _LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "a process"
+    return None
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -98,7 +119,7 @@ def _refuse_foreign(path: Path, overwrite: bool) -> None:
         try:
             with Record(path / RECORD, read_only=True):
                 return
-        except OtherFormatError:
+        except (OtherFormatError, DamagedError):
             if not overwrite:
                 raise
             return
@@ -121,9 +142,10 @@ def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
                 f"{path} is in use by another run ({file.read().strip()}); wait until it has ended, or choose another "
                 "folder with --out"
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with naming(path / name):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
         yield
 
 
@@ -180,9 +202,22 @@ def _write_experiment(path: Path, meta: Mapping[str, Any]) -> None:
     )
 
 
+def _tidy(path: Path, record: Record) -> None:
+    """Removes what a killed session has left behind."""
+    for place in _FILED:
+        for draft in (path / place).glob(DRAFTS):
+            draft.unlink()
+    trained = {final.candidate for final in record.finals if final.error is None}
+    open_trials = {f"trial_{item.trial}" for item in record.candidates if item.state is State.PENDING}
+    open_finals = {f"final_{item.id}" for item in record.candidates if item.id not in trained}
+    for checkpoint in (path / "checkpoints").glob("*.npz"):
+        if checkpoint.stem not in open_trials | open_finals:
+            checkpoint.unlink()
+
+
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("bompnas")
     logger.addHandler(handler)
@@ -190,4 +225,20 @@ def _logging_to(path: Path) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
+    if handler.unwritten is not None:
+        _log.warning("%s is incomplete: %s", path, handler.unwritten)
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose disk may be full: the run goes on without it, as far as what matters more can be written."""
+
+    unwritten: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Keeps the reason, which Python would print with a traceback each time."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        self.unwritten = self.unwritten or error
