@@ -49,18 +49,15 @@ def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch
 @pytest.mark.parametrize("failing", ["write_bytes", "replace", "fsync"])
 def test_a_full_disk_leaves_no_draft_and_names_the_file(tmp_path, monkeypatch, failing):
     path = tmp_path / "model.keras"
-    path.write_bytes(b"old")
+    write(path, b"old")
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     holder = Path if failing == "write_bytes" else os
     monkeypatch.setattr(holder, failing, full)
-    writing = whole_files.replacing(path, durable=True)
-    with pytest.raises(OSError, match="No space left on device") as caught, writing as draft:
-        with draft.open("wb") as file:
-            file.write(b"half")
-        draft.write_bytes(b"new")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write(path, b"new")
     monkeypatch.undo()
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(path)

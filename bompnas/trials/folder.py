@@ -150,7 +150,7 @@ def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    for name in (*_WRITTEN, RECORD):  # the record last: until then the folder is known as a run's
+    for name in (*_WRITTEN, f"{RECORD}-journal", RECORD):  # the record last: until then the folder is known as a run's
         entry = path / name
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

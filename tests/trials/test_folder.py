@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import io
 import logging
 import sqlite3
 import subprocess
@@ -9,9 +11,10 @@ import textwrap
 import pytest
 import yaml
 
+from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.trials import folder
-from bompnas.trials.record import Record
+from bompnas.trials.record import Final, Record
 
 EXPERIMENT = {"name": "digits", "training": {"epochs": 20}, "blocks": [{"kernel": [2, 3]}, {"kernel": [3]}]}
 
@@ -142,27 +145,35 @@ def test_a_folder_that_was_only_begun_is_begun_again(tmp_path):
     assert ".draft.run.db" not in contents(tmp_path)
 
 
-def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path, environment):
+def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path, environment, make_candidate):
     program = f"""
+        import os, signal, sys
         from pathlib import Path
         from bompnas.errors import InputError
         from bompnas.trials import folder
         try:
-            with folder.opened(Path({str(tmp_path)!r}), {meta()!r}):
+            with folder.opened(Path({str(tmp_path)!r}), {meta()!r}, overwrite="overwrite" in sys.argv):
+                if "killed" in sys.argv:
+                    os.kill(os.getpid(), signal.SIGKILL)
                 print("opened")
         except InputError as error:
             print(error)
     """
 
-    def second():
-        command = [sys.executable, "-c", textwrap.dedent(program)]
+    def second(overwrite=False, killed=False):
+        words = ["overwrite"] * overwrite + ["killed"] * killed
+        command = [sys.executable, "-c", textwrap.dedent(program), *words]
         return subprocess.run(command, capture_output=True, text=True, env=environment).stdout
 
-    with folder.opened(tmp_path, meta()):
-        refusal = second()
-        assert "is in use by another run (process " in refusal
+    with folder.opened(tmp_path, meta()) as record:
+        record.add([make_candidate()])
+        for overwrite in (False, True):
+            assert "is in use by another run (process " in second(overwrite)
         with Record(tmp_path / "run.db", read_only=True) as reader:
             assert reader.meta == meta()
+            assert len(reader.candidates) == 1
+    assert second(killed=True) == ""
+    assert (tmp_path / "run.lock").read_text().startswith("process ")  # of one that is dead
     assert second() == "opened\n"
 
 
@@ -174,6 +185,94 @@ def test_the_log_holds_what_the_package_logs_while_the_folder_is_open(tmp_path):
     log = (tmp_path / "run.log").read_text()
     assert log.endswith("ERROR inside\n")
     assert log.count("\n") == 1
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk that has just become full."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_is_told_once_at_the_end(tmp_path, monkeypatch, caplog, capfd):
+    with caplog.at_level("INFO", "bompnas"):
+        with folder.opened(tmp_path, meta()):
+            (handler,) = (one for one in logging.getLogger("bompnas").handlers if isinstance(one, folder._LogFile))
+            handler.setStream(FullDisk()).close()
+            for number in range(3):
+                logging.getLogger("bompnas.trials").info("line %d", number)
+        logging.getLogger("bompnas.trials").info("after")
+    assert caplog.messages == [
+        "line 0", "line 1", "line 2",
+        f"{tmp_path}/run.log is incomplete: [Errno 28] No space left on device",
+        "after",
+    ]  # fmt: skip
+    assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_while_a_folder_is_opened_is_one_error_that_names_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*experiment.yaml"), folder.opened(path, meta()):
+            pass
+    assert {entry.name for entry in path.iterdir()} == {"run.db", "run.lock", "run.log"}
+    with folder.opened(path, meta()) as record:
+        assert record.meta == meta()
+
+
+def test_what_a_killed_session_left_behind_is_removed(tmp_path, make_candidate):
+    with folder.opened(tmp_path, meta()) as record:
+        done = [make_candidate(state=State.COMPLETED) for _ in range(3)]
+        record.add([*done, make_candidate()])
+        record.finish_finals("final 1", [Final(1, {}, {}, 1.0, "models/1.keras")])
+        record.finish_finals("final 2", [Final(2, {}, {}, None, None, "killed")])
+    kept = {"trial_4.npz", "final_2.npz", "final_3.npz"}
+    for name in ("models", "figures", "checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".draft.1.keras").write_bytes(b"half")
+    for name in kept | {"trial_1.npz", "final_1.npz", "trial_9.npz"}:
+        (tmp_path / "checkpoints" / name).write_bytes(b"state")
+    (tmp_path / ".draft.pareto.csv").write_text("half")
+    (tmp_path / "models" / "1.keras").write_bytes(b"whole")
+    with folder.opened(tmp_path, meta()):
+        pass
+    assert not list(tmp_path.rglob(".draft.*"))
+    assert {entry.name for entry in (tmp_path / "checkpoints").iterdir()} == kept
+    assert (tmp_path / "models" / "1.keras").exists()
+
+
+def test_a_refused_run_is_not_brought_up_to_date(tmp_path):
+    with folder.opened(tmp_path, meta()):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection:
+        connection.executescript("DROP TABLE incidents; PRAGMA user_version = 3;")
+    before = contents(tmp_path)["run.db"]
+    with pytest.raises(InputError, match="another experiment"), folder.opened(tmp_path, meta(seed=1)):
+        pass
+    assert contents(tmp_path)["run.db"] == before
+    with folder.opened(tmp_path, meta()) as record:
+        assert record.incidents == ()
+    assert contents(tmp_path)["run.db"] != before
+
+
+def test_a_damaged_run_is_refused_and_can_be_overwritten(tmp_path, make_candidate):
+    with folder.opened(tmp_path, meta()) as record:
+        record.add([make_candidate() for _ in range(30)])
+    (tmp_path / "run.db").write_bytes((tmp_path / "run.db").read_bytes()[:-8192])
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"run\.db: this record of a run is damaged"), folder.opened(tmp_path, meta()):
+        pass
+    assert contents(tmp_path) == before
+    (tmp_path / "run.db-journal").write_bytes(b"what a kill left")
+    with folder.opened(tmp_path, meta(seed=1), overwrite=True) as record:
+        assert record.meta == meta(seed=1)
+        assert record.candidates == ()
+    assert not (tmp_path / "run.db-journal").exists()
 
 
 def test_an_atomic_write_leaves_the_old_text_or_the_new(tmp_path, monkeypatch):
