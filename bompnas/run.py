@@ -27,6 +27,7 @@ from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
 from bompnas.trials import executors, final, folder, live, views
 from bompnas.trials.context import Run
+from bompnas.trials.events import Lost
 from bompnas.trials.executor import Executor, Shared
 from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Watch, console_logging
@@ -200,7 +201,13 @@ class _Session:
 
     def _jobs(self) -> Jobs:
         retries = self.setup.experiment.trial_retries
-        return Jobs(self.executor, self.folder / "checkpoints", retries, self.watch.hear)
+        return Jobs(self.executor, self.folder / "checkpoints", retries, self._hear)
+
+    def _hear(self, job: str, event: Any) -> None:
+        if isinstance(event, Lost):
+            self.record.note(job, event.reason)
+        else:
+            self.watch.hear(job, event)
 
     def export(self) -> None:
         """Exports what was finally trained, and checks the files."""

@@ -1,4 +1,4 @@
-"""What a trial tells while it goes on."""
+"""What is told of a trial while it goes on."""
 
 import dataclasses
 
@@ -31,3 +31,14 @@ class Checkpoint:
     """
 
     state: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """The process that carried out the trial went away; told by who started it.
+
+    Attributes:
+        reason: What happened to it, and what follows, in one line.
+    """
+
+    reason: str

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bompnas.trials.events import Checkpoint
+from bompnas.trials.events import Checkpoint, Lost
 from bompnas.trials.executor import Executor, Failure
 from bompnas.whole_files import replacing
 
@@ -28,7 +28,7 @@ class Jobs:
         executor: Where they run.
         folder: Of the checkpoints; made when the first one comes.
         retries: How often a job is started again whose worker died.
-        listen: Told of every event but checkpoints.
+        listen: Told of every event but checkpoints, and of jobs that are lost with their worker (`Lost`).
     """
 
     def __init__(self, executor: Executor, folder: Path, retries: int, listen: Listen):
@@ -56,7 +56,10 @@ class Jobs:
         while True:
             handle, result = self._executor.next_finished(self._hear)
             job = self._running.pop(handle)
-            if not (isinstance(result, Failure) and result.lost and job.retries):
+            if not (isinstance(result, Failure) and result.lost):
+                return job.name, result
+            self._listen(job.name, Lost(f"{result.error}; {'started again' if job.retries else 'given up'}"))
+            if not job.retries:
                 return job.name, result
             _log.warning("%s: %s; it is started again", job.name, result.error)
             self._submit(dataclasses.replace(job, retries=job.retries - 1))
@@ -75,9 +78,12 @@ class Jobs:
         if not isinstance(event, Checkpoint):
             self._listen(name, event)
             return
-        self._folder.mkdir(exist_ok=True)
-        with replacing(self._checkpoint(name), durable=True) as draft:
-            draft.write_bytes(event.state)
+        try:
+            self._folder.mkdir(exist_ok=True)
+            with replacing(self._checkpoint(name), durable=True) as draft:
+                draft.write_bytes(event.state)
+        except OSError as error:  # the training goes on: its result matters more
+            _log.warning("%s: its checkpoint was not written (%s)", name, error)
 
     def _checkpoint(self, name: str) -> Path:
         return self._folder / f"{name.replace(' ', '_')}.npz"
