@@ -25,11 +25,12 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.trials import executors, final, folder, live, views
+from bompnas.trials import executors, final, folder, live, resources, views
 from bompnas.trials.context import Run
 from bompnas.trials.events import Lost
 from bompnas.trials.executor import Executor, Shared
 from bompnas.trials.jobs import Jobs
+from bompnas.trials.process import quiet_imports
 from bompnas.trials.progress import Watch, console_logging
 from bompnas.trials.record import Export, Record
 
@@ -90,16 +91,17 @@ def run(
     Raises:
         InputError: Something about the experiment, the data, the head or the folder is wrong; nothing was created.
     """
-    with executors.quiet_imports():  # slow ones: only once the experiment is known to be right
+    with quiet_imports():  # slow ones: only once the experiment is known to be right
         from bompnas import report
-        from bompnas.trials import setup, trial
+        from bompnas.trials import setup
 
     path = Path(out) if out is not None else Path("runs") / experiment.name
     console = Console()
     with contextlib.ExitStack() as stack:
         stack.enter_context(console_logging(console))
-        threads = _threads(path, experiment.workers, overwrite)
-        executor = stack.enter_context(executors.local(trial.run_trial, experiment.workers, threads))
+        workers = resources.resolve(experiment.workers)
+        threads = _threads(path, workers, overwrite)
+        executor = stack.enter_context(_executor(experiment, threads, workers))
         prepared = setup.prepare(experiment, head, data)
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
@@ -228,11 +230,18 @@ class _Session:
         )
 
 
+def _executor(experiment: Experiment, threads: int, workers: int) -> Executor:
+    """What carries out the trials."""
+    from bompnas.trials.trial import run_trial
+
+    return executors.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
+
+
 def _threads(path: Path, workers: int, overwrite: bool) -> int:
     """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
     record = path / folder.RECORD
     if overwrite or not record.exists():
-        return executors.threads_per_worker(workers)
+        return resources.threads_per_worker(workers)
     with Record(record, read_only=True) as begun:
         return begun.meta["threads"]
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from bompnas.candidate import State
 from bompnas.trials import final
 from bompnas.trials.executor import Failure
-from bompnas.trials.executors import InProcess
+from bompnas.trials.in_process import InProcess
 from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Watch
 from bompnas.trials.record import Final

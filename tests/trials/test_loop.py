@@ -13,7 +13,7 @@ from bompnas.candidate import State
 from bompnas.search.bayesian import BompSettings
 from bompnas.trials import loop, record
 from bompnas.trials.executor import Failure
-from bompnas.trials.executors import InProcess
+from bompnas.trials.in_process import InProcess
 from bompnas.trials.record import Record
 
 
@@ -262,7 +262,7 @@ KILLED = """
     from bompnas.space import loader
     from bompnas.trials import loop, record
     from bompnas.trials.context import Run
-    from bompnas.trials.executors import InProcess
+    from bompnas.trials.in_process import InProcess
     from bompnas.trials.jobs import Jobs
     from bompnas.trials.progress import Progress
     from types import SimpleNamespace

@@ -15,7 +15,9 @@ import pytest
 from bompnas.errors import InputError
 from bompnas.trials import executors
 from bompnas.trials.executor import Failure
-from bompnas.trials.executors import InProcess, Pool
+from bompnas.trials.in_process import InProcess
+from bompnas.trials.pool import Pool
+from bompnas.trials import process, resources
 
 TASKS = """
     import os, signal, time
@@ -182,7 +184,7 @@ DRIVER = """
     import os, sys
     sys.path.insert(0, sys.argv[1])
     import functions_of_tasks
-    from bompnas.trials.executors import Pool
+    from bompnas.trials.pool import Pool
 
     if __name__ == "__main__":
         with Pool(functions_of_tasks.do, 2, threads=1) as pool:
@@ -210,7 +212,7 @@ INTERRUPTED = """
     import os, signal, sys
     sys.path.insert(0, sys.argv[1])
     import functions_of_tasks
-    from bompnas.trials.executors import Pool
+    from bompnas.trials.pool import Pool
 
     if __name__ == "__main__":
         signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
@@ -236,7 +238,7 @@ UNGUARDED = """
     sys.path.insert(0, sys.argv[1])
     import functions_of_tasks
     from bompnas.errors import InputError
-    from bompnas.trials.executors import Pool
+    from bompnas.trials.pool import Pool
 
     with Pool(functions_of_tasks.double, 2, threads=1) as pool:
         try:
@@ -256,17 +258,17 @@ def test_a_script_without_a_guard_is_told_so(tasks, tmp_path, environment):
 
 
 def test_threads_share_the_cores():
-    cores = executors.threads_per_worker(1)
+    cores = resources.threads_per_worker(1)
     assert cores >= 1
-    assert executors.threads_per_worker(2) == max(1, cores // 2)
-    assert executors.threads_per_worker(1000) == 1
+    assert resources.threads_per_worker(2) == max(1, cores // 2)
+    assert resources.threads_per_worker(1000) == 1
 
 
 def test_what_native_code_says_at_import_is_shown_only_when_it_fails(capfd):
-    with executors.quiet_imports():
+    with process.quiet_imports():
         os.write(2, b"chatter\n")
     assert capfd.readouterr().err == ""
-    with contextlib.suppress(ImportError), executors.quiet_imports():
+    with contextlib.suppress(ImportError), process.quiet_imports():
         os.write(2, b"reason\n")
         raise ImportError
     assert capfd.readouterr().err == "reason\n"

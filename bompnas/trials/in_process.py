@@ -1,0 +1,55 @@
+"""Tasks in this process, one after the other, where they can be debugged."""
+
+import functools
+import itertools
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from bompnas.trials import process, resources
+from bompnas.trials.executor import Arrays, Function, Listen, unheard
+from bompnas.trials.shared import Held
+
+
+class InProcess:
+    """Runs tasks in this process, in the order of their submission, when their result is asked for.
+
+    Args:
+        function: What to do with a task.
+        threads: Threads that TensorFlow may use; too late if the process already uses it.
+    """
+
+    slots = 1
+
+    def __init__(self, function: Function, threads: int):
+        self._function = function
+        self._environment = resources.environment(threads)
+        self._handles = itertools.count()
+        self._waiting: deque[tuple[int, Any]] = deque()
+
+    def __enter__(self) -> "InProcess":
+        process.prepare(self._environment)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting.clear()
+
+    def check(self, task: Any) -> None:
+        """Accepts any task."""
+
+    def submit(self, task: Any) -> int:
+        """Queues the task."""
+        handle = next(self._handles)
+        self._waiting.append((handle, task))
+        return handle
+
+    def share(self, arrays: Arrays) -> Held:
+        """Holds the arrays themselves."""
+        return Held(arrays)
+
+    def next_finished(self, listen: Listen = unheard) -> tuple[int, Any]:
+        """Runs the task that was submitted first."""
+        handle, task = self._waiting.popleft()
+        return handle, process.attempt(self._function, task, functools.partial(listen, handle))

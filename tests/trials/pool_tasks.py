@@ -1,0 +1,111 @@
+"""Tasks for worker processes, importable by them from this folder; none needs TensorFlow."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+
+def do(task, tell):
+    """Calls the function of this module that the task names."""
+    name, *arguments = task
+    return globals()[name](*arguments, tell=tell)
+
+
+def double(number, tell):
+    return 2 * number
+
+
+def fail(text, tell):
+    raise ValueError(text)
+
+
+def process_id(tell):
+    return os.getpid()
+
+
+def variables(*names, tell):
+    return [os.environ.get(name) for name in names]
+
+
+def sleep(seconds, tell):
+    time.sleep(seconds)
+
+
+def ignore_and_sleep(seconds, tell):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(seconds)
+
+
+def compute_without_end(tell):
+    """Native code that holds the interpreter's lock all the time."""
+    return len(str(7 ** (7**12)))
+
+
+def die(signal_number, tell):
+    os.kill(os.getpid(), signal_number)
+
+
+def leave(status, tell):
+    os._exit(status)
+
+
+def crash(tell):
+    os.write(2, b"the last that native code wrote\n")
+    ctypes.string_at(0)
+
+
+def stop_answering(tell):
+    """Closes every file, the pipe to the driver among them, and lives on."""
+    os.closerange(3, 256)
+    time.sleep(60)
+
+
+def not_picklable(tell):
+    return lambda: None
+
+
+def many(size, count, tell):
+    """Tells `count` times of `size` bytes, and brings as much."""
+    for number in range(count):
+        tell(bytes([number]) * size)
+    return bytes(size)
+
+
+def die_while_telling(size, tell):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    while True:
+        tell(bytes(size))
+
+
+def tell_and_hang(tell):
+    tell("here")
+    time.sleep(60)
+
+
+def take(content, tell):
+    return len(content)
+
+
+_kept = []
+
+
+def keep(size, tell):
+    """Holds so much memory for the rest of the process's life."""
+    _kept.append(b"x" * size)
+    return os.getpid()
+
+
+def eat(size, seconds, tell):
+    kept = b"x" * size
+    time.sleep(seconds)
+    return len(kept)
+
+
+def have_a_child_eat(size, seconds, tell):
+    text = f"import time; kept = b'x' * {size}; time.sleep({seconds})"
+    with subprocess.Popen([sys.executable, "-c", text]) as child:
+        tell(child.pid)
