@@ -12,9 +12,8 @@ from rich.table import Table
 
 from bompnas import experiment as experiments
 from bompnas.errors import InputError
-from bompnas.trials import final
+from bompnas.trials import executors, final
 from bompnas.trials.folder import RECORD
-from bompnas.trials.process import quiet_imports
 from bompnas.trials.record import Export, Record
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def _prepared(folder: Path, meta: Mapping[str, Any]) -> "Setup":
     Raises:
         InputError: They cannot be loaded again, or the images are others.
     """
-    with quiet_imports():
+    with executors.quiet_imports():
         from bompnas.trials import setup
     try:
         prepared = setup.prepare(experiments.parse(meta["experiment"], place="its experiment"))
@@ -97,15 +96,15 @@ def _check(folder: Path, export: Export, setup: "Setup") -> "Parity":
     import keras
 
     from bompnas.export import models
-    from bompnas.trials import delivery
+    from bompnas.trials import exporting
 
     keras.backend.clear_session()
     source = folder / final.model_path(export.candidate)
     model = models.load(source)
-    extracted, reason = delivery.take_apart(model, export.settings["float_head"])
+    extracted, reason = exporting.take_apart(model, export.settings["float_head"])
     if extracted is None:
         raise InputError(f"{source}: is another network's: {reason}")
-    return delivery.check(export, model, extracted, folder, delivery.sample(setup.dataset.test), setup.head.head())
+    return exporting.check(export, model, extracted, folder, exporting.sample(setup.dataset.test), setup.head.head())
 
 
 def _table(found: Mapping[int, "Parity"]) -> Table:

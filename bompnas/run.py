@@ -25,12 +25,11 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.trials import executors, final, folder, live, resources, views
+from bompnas.trials import executors, final, folder, live, views
 from bompnas.trials.context import Run
 from bompnas.trials.events import Lost
-from bompnas.trials.executor import Executor, Shared
+from bompnas.trials.executor import Executor, Function, Shared
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.process import quiet_imports
 from bompnas.trials.progress import Watch, console_logging
 from bompnas.trials.record import Export, Record
 
@@ -91,17 +90,16 @@ def run(
     Raises:
         InputError: Something about the experiment, the data, the head or the folder is wrong; nothing was created.
     """
-    with quiet_imports():  # slow ones: only once the experiment is known to be right
+    with executors.quiet_imports():  # slow ones: only once the experiment is known to be right
         from bompnas import report
-        from bompnas.trials import setup
+        from bompnas.trials import setup, trial
 
     path = Path(out) if out is not None else Path("runs") / experiment.name
     console = Console()
     with contextlib.ExitStack() as stack:
         stack.enter_context(console_logging(console))
-        workers = resources.resolve(experiment.workers)
-        threads = _threads(path, workers, overwrite)
-        executor = stack.enter_context(_executor(experiment, threads, workers))
+        threads = _threads(path, experiment.workers, overwrite)
+        executor = stack.enter_context(executors.local(trial.run_trial, experiment.workers, threads))
         prepared = setup.prepare(experiment, head, data)
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
@@ -176,7 +174,7 @@ class _Session:
             run = Run(
                 self.setup.problem,
                 self.record,
-                self._jobs(),
+                self._jobs(self.executor),
                 lambda candidates, checkpoint: self.setup.trial_task(candidates, self.shared, checkpoint),
                 self.setup.experiment.seed,
                 progress,
@@ -195,15 +193,15 @@ class _Session:
             objectives,
             self.record,
             self.folder,
-            self._jobs(),
+            self._jobs(self.executor),
             lambda candidates, checkpoint: self.setup.final_task(candidates, self.shared, checkpoint),
             self.watch,
             self.redraw,
         )
 
-    def _jobs(self) -> Jobs:
+    def _jobs(self, executor: Executor) -> Jobs:
         retries = self.setup.experiment.trial_retries
-        return Jobs(self.executor, self.folder / "checkpoints", retries, self._hear)
+        return Jobs(executor, self.folder / "checkpoints", retries, self._hear)
 
     def _hear(self, job: str, event: Any) -> None:
         if isinstance(event, Lost):
@@ -216,32 +214,45 @@ class _Session:
         experiment = self.setup.experiment
         if experiment.export.format == "none":
             return
-        from bompnas.trials import delivery
+        from bompnas.trials import delivery, exporting, setup
 
-        delivery.deliver(
-            views.finally_trained(self.record),
-            experiment.export,
-            self.setup.dataset,
-            self.setup.head.head(),
-            self.record,
-            self.folder,
-            self.watch,
-            self.redraw,
-        )
+        trained = views.finally_trained(self.record)
+        waiting = delivery.undelivered(trained, experiment.export, self.record, self.folder)
+        if not waiting:
+            return
+        with self._alone(exporting.export) as executor:
+            shared = executor.share({"test": setup.parts(self.setup.dataset)["test"]})
+            delivery.deliver(
+                waiting,
+                experiment.export,
+                self.record,
+                self.folder,
+                self._jobs(executor),
+                lambda candidate: exporting.ExportTask(
+                    candidate.id,
+                    (self.folder / final.model_path(candidate.id)).absolute(),
+                    experiment.export,
+                    shared,
+                    self.setup.dataset.class_names,
+                    self.setup.head,
+                ),
+                self.watch,
+                self.redraw,
+            )
 
-
-def _executor(experiment: Experiment, threads: int, workers: int) -> Executor:
-    """What carries out the trials."""
-    from bompnas.trials.trial import run_trial
-
-    return executors.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
+    def _alone(self, function: Function) -> Executor:
+        """One task at a time: in this process if trials run in it too, else in one whose crash ends only that task."""
+        threads = self.record.meta["threads"]
+        if isinstance(self.executor, executors.InProcess):
+            return executors.InProcess(function, threads)
+        return executors.Pool(function, 1, threads)
 
 
 def _threads(path: Path, workers: int, overwrite: bool) -> int:
     """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
     record = path / folder.RECORD
     if overwrite or not record.exists():
-        return resources.threads_per_worker(workers)
+        return executors.threads_per_worker(workers)
     with Record(record, read_only=True) as begun:
         return begun.meta["threads"]
 

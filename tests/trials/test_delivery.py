@@ -1,5 +1,9 @@
 import dataclasses
+import errno
+import importlib
+import os
 import shutil
+import textwrap
 import types
 
 import keras
@@ -14,8 +18,10 @@ from bompnas.export.interpreter import Interpreter
 from bompnas.networks import float_model, fold, heads, quantize
 from bompnas.networks.quantize import LayerBits, Policy
 from bompnas.training import data
-from bompnas.trials import delivery
+from bompnas.trials import delivery, exporting
+from bompnas.trials.executors import InProcess, Pool
 from bompnas.trials.final import model_path
+from bompnas.trials.jobs import Jobs
 from bompnas.trials.progress import Watch
 from bompnas.trials.record import Export, Final
 
@@ -70,34 +76,31 @@ def run(tmp_path, new_record, make_candidate, models):
         for candidate, kind in zip(candidates, kinds, strict=True):
             shutil.copy(models[kind], tmp_path / model_path(candidate.id))
             new_record.finish_finals("final", [Final(candidate.id, {}, {}, 1.0, model_path(candidate.id))])
-        return types.SimpleNamespace(folder=tmp_path, record=new_record, candidates=candidates)
+        return types.SimpleNamespace(told=[], folder=tmp_path, record=new_record, candidates=candidates)
 
     return make
 
 
 @pytest.fixture
-def deliver(monkeypatch):
-    """Exports a run's networks; gives the ids of those that were exported in this session."""
+def deliver():
+    """Exports a run's networks, in this process by default; gives the ids of those that were exported."""
 
-    def carry_out(run, task="classification", **settings):
-        started, original = [], delivery._export
+    def carry_out(run, task="classification", executor=None, retries=0, **settings):
+        started = []
 
-        def noticed(candidate, *arguments):
-            started.append(candidate)
-            return original(candidate, *arguments)
+        def make_task(candidate):
+            started.append(candidate.id)
+            model = run.folder / model_path(candidate.id)
+            head = heads.HeadSource(task, 3)
+            return exporting.ExportTask(candidate.id, model, chosen, shared, dataset(task).class_names, head)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(delivery, "_export", noticed)
-            delivery.deliver(
-                run.candidates,
-                ExportSettings(**settings),
-                dataset(task),
-                heads.HeadSource(task, 3).head(),
-                run.record,
-                run.folder,
-                Watch(Console(quiet=True)),
-                lambda: None,
-            )
+        chosen, test = ExportSettings(**settings), dataset(task).test
+        waiting = delivery.undelivered(run.candidates, chosen, run.record, run.folder)
+        with executor or InProcess(exporting.export, threads=1) as opened:
+            shared = opened.share({"test": (test.images, test.labels)})
+            jobs = Jobs(opened, run.folder / "checkpoints", retries, lambda job, event: run.told.append((job, event)))
+            watch = Watch(Console(quiet=True))
+            delivery.deliver(waiting, chosen, run.record, run.folder, jobs, make_task, watch, lambda: None)
         return started
 
     return carry_out
@@ -164,14 +167,14 @@ def test_other_settings_export_anew(run, deliver):
     assert (export.settings["io"], export.argmax, export.max_lsb) == ("float", 1.0, 0)
 
 
-@pytest.mark.parametrize("moment", ["models.load", "replacing", "check", "latency.measure"])
-def test_a_kill_loses_the_export_in_progress_alone(run, deliver, monkeypatch, moment):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(exporting.models, "load"), (exporting, "check"), (exporting.latency, "measure"), (delivery, "replacing")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_kill_loses_the_export_in_progress_alone(run, deliver, monkeypatch, place, name):
     given = run("first", "second")
     deliver(given)
-    holder, _, name = f"delivery.{moment}".rpartition(".")
-    place = delivery
-    for part in holder.split(".")[1:]:
-        place = getattr(place, part)
     calls, original = [], getattr(place, name)
 
     def killed(*arguments, **keywords):
@@ -185,7 +188,7 @@ def test_a_kill_loses_the_export_in_progress_alone(run, deliver, monkeypatch, mo
         with pytest.raises(KeyboardInterrupt):
             deliver(given, io="float")
     kept = {export.candidate for export in given.record.exports if export.settings["io"] == "float"}
-    assert kept == ({1} if moment != "replacing" else set())
+    assert kept == ({1} if name != "replacing" else set())
     assert deliver(given, io="float") == sorted({1, 2} - kept)
     assert all(export.max_lsb == 0 and export.settings["io"] == "float" for export in given.record.exports)
 
@@ -251,6 +254,55 @@ def test_a_model_that_cannot_be_read_fails_alone(run, deliver, caplog):
     assert "failed: InputError" in caplog.messages[0]
 
 
+CRASHING = """
+    import os, signal
+    from bompnas.trials import exporting
+
+    def export(task, tell):
+        if task.candidate == 1:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return exporting.export(task, tell)
+"""
+
+
+def test_a_crash_of_native_code_fails_its_export_alone(run, deliver, tmp_path, monkeypatch):
+    (tmp_path / "crashing_export.py").write_text(textwrap.dedent(CRASHING))
+    monkeypatch.syspath_prepend(tmp_path)
+    crashing = importlib.import_module("crashing_export")
+    given = run("first", "second")
+    assert deliver(given, executor=Pool(crashing.export, 1, 1), retries=1) == [1, 2]
+    crashed, whole = given.record.exports
+    assert crashed.error == "the worker process was killed by SIGSEGV"
+    assert (whole.error, whole.argmax, whole.max_lsb) == (None, 1.0, 0)
+    assert [(job, event.reason.rpartition("; ")[2]) for job, event in given.told] == [
+        ("export 1", "started again"),
+        ("export 1", "given up"),
+    ]
+    assert sorted(path.name for path in (given.folder / "models").iterdir()) == [
+        "1.keras", "2.bits", "2.keras", "2.tflite",
+    ]  # fmt: skip
+    assert deliver(given) == [1]
+    assert given.record.exports[0].error is None
+
+
+def test_a_full_disk_ends_the_run_and_no_export(run, deliver, monkeypatch):
+    given = run("first", "second")
+    deliver(given)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*models/1\.bits"):
+            deliver(given, io="float")
+    assert [export.candidate for export in given.record.exports] == [2]
+    assert sorted(path.name for path in (given.folder / "models").iterdir()) == [
+        "1.keras", "2.bits", "2.keras", "2.tflite",
+    ]  # fmt: skip
+    assert deliver(given, io="float") == [1, 2]
+
+
 def test_a_deviation_is_kept_with_the_layer_that_differs_first(run, deliver, monkeypatch):
     given = run("first")
 
@@ -259,9 +311,9 @@ def test_a_deviation_is_kept_with_the_layer_that_differs_first(run, deliver, mon
         operations[-1] = dataclasses.replace(operations[-1], bias=operations[-1].bias + 10**5)
         return original(dataclasses.replace(graph, operations=tuple(operations)), **options)
 
-    original = delivery.litert.write
+    original = exporting.litert.write
     with monkeypatch.context() as patch:
-        patch.setattr(delivery.litert, "write", another)
+        patch.setattr(exporting.litert, "write", another)
         deliver(given)
     (export,) = given.record.exports
     assert "the first layer that differs is 'last' (the emulator and LiteRT" in export.deviation
@@ -272,21 +324,21 @@ def test_a_deviation_is_kept_with_the_layer_that_differs_first(run, deliver, mon
 
 
 def test_large_test_parts_are_sampled(monkeypatch):
-    monkeypatch.setattr(delivery, "IMAGES", 10)
+    monkeypatch.setattr(exporting, "IMAGES", 10)
     test = dataset().test
-    some = delivery.sample(test)
+    some = exporting.sample(test)
     assert len(some) == 10
     places = [np.flatnonzero((test.images == image).all(axis=(1, 2, 3)))[0] for image in some.images]
     assert places == sorted(places)
     np.testing.assert_array_equal(some.labels, test.labels[places])
-    np.testing.assert_array_equal(delivery.sample(test).images, some.images)
+    np.testing.assert_array_equal(exporting.sample(test).images, some.images)
 
 
 def test_of_large_test_parts_a_sample_is_compared_and_the_whole_measured(run, deliver, monkeypatch):
     given = run("first")
     deliver(given)
     whole = given.record.exports[0]
-    monkeypatch.setattr(delivery, "IMAGES", 10)
+    monkeypatch.setattr(exporting, "IMAGES", 10)
     given.record.forget_export(1)
     deliver(given)
     (export,) = given.record.exports
