@@ -8,6 +8,7 @@ from pathlib import Path
 from bompnas import report
 from bompnas.errors import InputError
 from bompnas.report import comparison
+from bompnas.trials.folder import driver
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(options.folders) > 1:
             path = comparison.write(options.folders, options.out or Path())
         elif options.out is None:
-            path = report.write(options.folders[0])
+            path = report.write(options.folders[0], going_on=driver(options.folders[0]) is not None)
         else:
             raise InputError("--out is for several runs; the report of one goes into its own folder")
     except InputError as error:

@@ -1,5 +1,6 @@
 """The page: one HTML file without scripts or anything from elsewhere."""
 
+import datetime
 from collections.abc import Mapping
 from html import escape
 
@@ -45,13 +46,16 @@ _SECTIONS = {
     "seconds": ("Time", "What each phase took, candidate by candidate, and in total."),
 }
 
+_RELOAD = 30  # [s]
 
-def render(view: RunView, figures: Mapping[str, str]) -> str:
+
+def render(view: RunView, figures: Mapping[str, str], drawn: datetime.datetime | None = None) -> str:
     """The whole page.
 
     Args:
         view: The run.
         figures: SVG elements by name, those that there are.
+        drawn: When it was drawn, of a run that goes on; None of one that nobody is carrying out.
     """
     shown = {name: _section(name, svg, _of_device(view, name)) for name, svg in figures.items()}
     front = ""
@@ -66,12 +70,17 @@ def render(view: RunView, figures: Mapping[str, str]) -> str:
     status = (
         '<span class="badge">finished</span>' if view.finished else '<span class="badge running">not finished</span>'
     )
+    reload = snapshot = ""
+    if drawn is not None:
+        reload = f'\n<meta http-equiv="refresh" content="{_RELOAD}">'
+        snapshot = f'\n<p class="note">{escape(_snapshot(view, drawn))}</p>'
+        status = '<span class="badge running">running</span>'
     experiment = yaml.safe_dump(dict(view.experiment), sort_keys=False, allow_unicode=True)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="viewport" content="width=device-width, initial-scale=1">{reload}
 <meta name="generator" content="bompnas {escape(bompnas.__version__)}">
 <title>{escape(view.name)} · bompnas</title>
 <style>{STYLESHEET}</style>
@@ -80,7 +89,7 @@ def render(view: RunView, figures: Mapping[str, str]) -> str:
 <main>
 <header>
 <h1>{escape(view.name)}{status}</h1>
-<p class="subtitle">{escape(_subtitle(view))}</p>
+<p class="subtitle">{escape(_subtitle(view))}</p>{snapshot}
 </header>
 {tables.cards(view)}
 {empty}{shown.pop("search", "")}
@@ -158,6 +167,13 @@ def _subtitle(view: RunView) -> str:
         f"on {data}" if (data := experiment.get("data", {}).get("dataset")) else None,
     ]
     return "Mixed-precision network " + " ".join(part for part in parts if part) if any(parts) else ""
+
+
+def _snapshot(view: RunView, drawn: datetime.datetime) -> str:
+    planned = view.experiment.get("method", {}).get("trials")
+    done = f"{view.trials} of {planned}" if planned else f"{view.trials}"
+    finals = f" and {len(view.finals)} of {len(view.front)} final trainings" if view.finals else ""
+    return f"As of {drawn:%Y-%m-%d %H:%M:%S %Z}: {done} trials{finals}. This page reloads itself while the run goes on."
 
 
 def _some_dominated(view: RunView) -> bool:

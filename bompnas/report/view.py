@@ -51,6 +51,11 @@ class RunView:
         """Number of candidates in a state."""
         return sum(candidate.state is state for candidate in self.candidates)
 
+    @property
+    def trials(self) -> int:
+        """Number of trials that have come to an end."""
+        return len({candidate.trial for candidate in self.candidates if candidate.state is not State.PENDING})
+
     @functools.cached_property
     def completed(self) -> tuple[Candidate, ...]:
         """Completed candidates, ordered by id."""

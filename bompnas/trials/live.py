@@ -39,7 +39,7 @@ class Running:
     def phase(self) -> str:
         """Where it is, in a few characters."""
         if self.epoch is None:
-            return "starting"
+            return "begun"
         policy = f" of policy {self.epoch.policy + 1}" if self.epoch.policy else ""
         return f"{self.epoch.phase} {self.epoch.number}/{self.epoch.total}{policy}"
 
@@ -73,9 +73,14 @@ class Stage:
     seconds_left: float | None
     written: float
 
+    @property
+    def progress(self) -> float:
+        """How many are done, shares of what runs included."""
+        return self.done + sum(running.share for running in self.running)
+
     def to_json(self) -> str:
         """As the content of `status.json`."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=True)
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Stage":
@@ -98,14 +103,10 @@ def render(stage: Stage, now: float | None = None) -> RenderableType:
     for _ in range(3):
         head.add_column(no_wrap=True)
     head.add_column(no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=max(stage.total, 1), completed=stage.done, width=_BAR_WIDTH)
+    bar = ProgressBar(total=max(stage.total, 1), completed=stage.progress, width=_BAR_WIDTH)
     left = "" if stage.seconds_left is None else f"{duration(stage.seconds_left)} left"
-    head.add_row(
-        Text(stage.name, style="bold"),
-        bar,
-        f"{stage.done} of {stage.total}",
-        ", ".join(filter(None, (left, stage.standing))),
-    )
+    text = ", ".join(filter(None, (left, stage.standing)))
+    head.add_row(Text(stage.name, style="bold"), bar, f"{stage.done} of {stage.total}", Text(text))
     return Group(head, jobs(stage.running, time.time() if now is None else now))
 
 

@@ -14,7 +14,7 @@ from rich.live import Live
 
 from bompnas.candidate import Candidate
 from bompnas.hardware.quantities import CYCLES, ENERGY, FACTS, LATENCY, named
-from bompnas.trials.events import Epoch
+from bompnas.trials.events import Epoch, Lost
 from bompnas.trials.live import Running, Stage, duration, render
 from bompnas.whole_files import replacing
 
@@ -103,9 +103,10 @@ class Progress:
         _log.debug("%s %d of %d: %s", self._stage, number, self._total, description)
         self._write()
 
-    def heard(self, job: str, event: Epoch) -> None:
-        """A job that runs has told of an epoch."""
-        self._running = self._running | {job: dataclasses.replace(self._running[job], epoch=event)}
+    def heard(self, job: str, event: Epoch | Lost) -> None:
+        """A job that runs has told of an epoch, or was lost."""
+        epoch = event if isinstance(event, Epoch) else None
+        self._running = self._running | {job: dataclasses.replace(self._running[job], epoch=epoch)}
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
             self._write()
 
@@ -117,8 +118,9 @@ class Progress:
         self._done += 1
         self._standing = standing
         aside = [standing] if standing else []
-        if self._done < self._total:
-            aside.append(f"{duration(self._seconds_left())} left")
+        left = self.now().seconds_left
+        if left is not None:
+            aside.append(f"{duration(left)} left")
         line = f"{self._stage} {number} of {self._total}: {description} -> {verdict}"
         _log.info("%s", line + (f" [{', '.join(aside)}]" if aside else ""))
         self._write()
@@ -126,15 +128,15 @@ class Progress:
     def now(self) -> Stage:
         """How the stage stands."""
         running = tuple(self._running.values())  # mappings are replaced, not changed: the display has its own thread
-        return Stage(self._stage, self._total, self._done, running, self._standing, self._seconds_left(), time.time())
+        stage = Stage(self._stage, self._total, self._done, running, self._standing, None, time.time())
+        return dataclasses.replace(stage, seconds_left=self._seconds_left(stage.progress))
 
-    def _seconds_left(self) -> float | None:
-        """By what was done in this session, epochs of what runs included; None before the first one."""
-        done = self._done - self._before + sum(running.share for running in self._running.values())
-        if not done:
+    def _seconds_left(self, progress: float) -> float | None:
+        """By what was done in this session, epochs of what runs included; None before the first one and at the end."""
+        if progress == self._before or self._done == self._total:
             return None
         seconds = time.monotonic() - self._begin
-        return seconds / done * max(self._total - self._before - done, 0)
+        return seconds / (progress - self._before) * max(self._total - progress, 0)
 
     def _write(self) -> None:
         if self._status is None:
@@ -150,14 +152,14 @@ class Watch:
     Args:
         console: Where it is drawn.
         status: A file to keep it in as well, for other processes; None for none.
-        listen: Told of every event too, with the name of its job.
+        listen: Told of every epoch too, with the name of its job.
     """
 
     def __init__(
         self,
         console: Console,
         status: Path | None = None,
-        listen: Callable[[str, Epoch], None] = lambda job, event: None,
+        listen: Callable[[str, Epoch], None] | None = None,
     ):
         self._console = console
         self._status = status
@@ -170,10 +172,11 @@ class Watch:
         with Progress(name, total, done, self._console, self._status) as self._stage:
             yield self._stage
 
-    def hear(self, job: str, event: Epoch) -> None:
-        """A job of the stage has told of an epoch."""
+    def hear(self, job: str, event: Epoch | Lost) -> None:
+        """A job of the stage has told of an epoch, or was lost."""
         self._stage.heard(job, event)
-        self._listen(job, event)
+        if self._listen is not None and isinstance(event, Epoch):
+            self._listen(job, event)
 
 
 def describe(candidate: Candidate) -> str:
