@@ -12,8 +12,9 @@ from rich.table import Table
 
 from bompnas import experiment as experiments
 from bompnas.errors import InputError
-from bompnas.trials import executors, final
+from bompnas.trials import final
 from bompnas.trials.folder import RECORD
+from bompnas.trials.process import quiet_imports
 from bompnas.trials.record import Export, Record
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _prepared(folder: Path, meta: Mapping[str, Any]) -> "Setup":
     Raises:
         InputError: They cannot be loaded again, or the images are others.
     """
-    with executors.quiet_imports():
+    with quiet_imports():
         from bompnas.trials import setup
     try:
         prepared = setup.prepare(experiments.parse(meta["experiment"], place="its experiment"))
