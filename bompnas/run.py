@@ -1,6 +1,7 @@
 """The command line, and the run of an experiment from beginning to end.
 
 python -m bompnas.run experiments/digits.yaml --set training.epochs=3
+python -m bompnas.run --status runs/digits
 """
 
 import argparse
@@ -25,7 +26,7 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.trials import executors, final, folder, live, resources, views
+from bompnas.trials import executors, final, folder, live, resources, tensorboard, views
 from bompnas.trials.context import Run
 from bompnas.trials.events import Lost
 from bompnas.trials.executor import Executor, Function, Shared
@@ -33,8 +34,10 @@ from bompnas.trials.jobs import Jobs
 from bompnas.trials.process import quiet_imports
 from bompnas.trials.progress import Watch, console_logging
 from bompnas.trials.record import Export, Record
+from bompnas.trials.tensorboard import TensorBoard
 
 if TYPE_CHECKING:
+    from bompnas.report.snapshots import Snapshots
     from bompnas.training.data import Dataset
     from bompnas.trials.setup import Setup
 
@@ -91,8 +94,11 @@ def run(
     Raises:
         InputError: Something about the experiment, the data, the head or the folder is wrong; nothing was created.
     """
+    if experiment.tensorboard:
+        tensorboard.require()
     with quiet_imports():  # slow ones: only once the experiment is known to be right
         from bompnas import report
+        from bompnas.report.snapshots import Snapshots
         from bompnas.trials import setup
 
     path = Path(out) if out is not None else Path("runs") / experiment.name
@@ -106,7 +112,9 @@ def run(
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
         shared = executor.share(setup.parts(prepared.dataset))
-        session = _Session(prepared, record, executor, shared, path, Watch(console, path / live.FILE))
+        logs = _logs(path, prepared) if experiment.tensorboard else None
+        watch = Watch(console, path / live.FILE, None if logs is None else logs.hear)
+        session = _Session(prepared, record, executor, shared, path, watch, Snapshots(path), logs)
         session.redraw()
         session.search()
         session.train_front()
@@ -126,7 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         an exported file does not compute what the trained network does, or could not be made; 130 when it was
         interrupted.
     """
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
+    if options.status is not None:
+        from bompnas import status
+
+        return status.show(options.status, options.watch)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends ends a run as Ctrl-C does
     try:
@@ -161,10 +173,15 @@ class _Session:
     shared: Shared
     folder: Path
     watch: Watch
+    snapshots: "Snapshots"
+    logs: TensorBoard | None
 
     def redraw(self) -> None:
         """Writes the record's views anew."""
         views.write(self.folder, self.record, self.setup.experiment.deployed_objectives())
+        if self.logs is not None:
+            self.logs.follow(self.record)
+        self.snapshots.refresh()
 
     def search(self) -> None:
         """Lets the method search."""
@@ -208,8 +225,7 @@ class _Session:
     def _hear(self, job: str, event: Any) -> None:
         if isinstance(event, Lost):
             self.record.note(job, event.reason)
-        else:
-            self.watch.hear(job, event)
+        self.watch.hear(job, event)
 
     def export(self) -> None:
         """Exports what was finally trained, and checks the files."""
@@ -257,6 +273,12 @@ def _executor(experiment: Experiment, threads: int, workers: int) -> Executor:
     return executors.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
 
 
+def _logs(path: Path, prepared: "Setup") -> TensorBoard:
+    problem = prepared.problem
+    metrics = dict.fromkeys([*(objective.key for objective in problem.objectives), "score"])
+    return TensorBoard(path / tensorboard.FOLDER, problem.space.genes, list(metrics))
+
+
 def _threads(path: Path, workers: int, overwrite: bool) -> int:
     """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
     record = path / folder.RECORD
@@ -266,13 +288,17 @@ def _threads(path: Path, workers: int, overwrite: bool) -> int:
         return begun.meta["threads"]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bompnas.run",
+        usage="%(prog)s EXPERIMENT [--set KEY=VALUE ...] [--out DIR] [--overwrite]\n"
+        "       %(prog)s --status DIR [--watch]",
         description="Run an experiment: search, train the Pareto front, report. The same command goes on with a run "
-        "that was interrupted.",
+        "that was interrupted. Or tell how a run stands.",
     )
-    parser.add_argument("experiment", metavar="EXPERIMENT", help="YAML file, such as experiments/digits.yaml")
+    parser.add_argument(
+        "experiment", metavar="EXPERIMENT", nargs="?", help="YAML file, such as experiments/digits.yaml"
+    )
     parser.add_argument(
         "--set",
         action="extend",
@@ -283,7 +309,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the run; runs/NAME if not given")
     parser.add_argument("--overwrite", action="store_true", help="delete the run that the folder holds and start over")
-    return parser
+    parser.add_argument("--status", type=Path, metavar="DIR", help="tell how the run in that folder stands, and end")
+    parser.add_argument("--watch", action="store_true", help="with --status: tell it again and again until it ends")
+    options = parser.parse_args(arguments)
+    if options.status is None:
+        if options.experiment is None:
+            parser.error("expected EXPERIMENT, a YAML file, or --status DIR, the folder of a run")
+        if options.watch:
+            parser.error("--watch goes with --status DIR")
+    else:
+        for given in ("experiment", "set", "out", "overwrite"):
+            if getattr(options, given):
+                name = "EXPERIMENT" if given == "experiment" else f"--{given}"
+                parser.error(f"--status DIR tells of a run and starts none: leave out {name}")
+    return options
 
 
 def _print_front(result: Result, experiment: Experiment) -> None:
