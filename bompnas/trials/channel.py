@@ -39,8 +39,12 @@ class Channel:
             self.pipe.send_bytes(_HERE + message)
             return
         descriptor, name = tempfile.mkstemp(prefix="message-", dir=self._folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(message)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(message)
+        except OSError:
+            os.unlink(name)
+            raise
         self.pipe.send_bytes(_IN_FILE + name.encode())
 
     def receive(self) -> bytes:

@@ -93,8 +93,9 @@ class Pool:
         if isinstance(result, Failure):
             said = f" ({result.traceback.splitlines()[-1]})" if result.lost and result.traceback else ""
             raise InputError(
-                f"worker processes cannot load what they are to train: {result.error}{said}. Give the head as an import "
-                'path of an installed module (and guard a script with `if __name__ == "__main__":`), or set `workers: 1`'
+                f"worker processes cannot load what they are to train: {result.error}{said}. Give the head as an "
+                'import path of an installed module (and guard a script with `if __name__ == "__main__":`), or set '
+                "`workers: 1`"
             )
 
     def submit(self, task: Any) -> int:
@@ -124,8 +125,11 @@ class Pool:
                 continue
             try:
                 message = slot.worker.hear()
-            except Exception:  # the end of the stream, perhaps within a message
+            except (EOFError, OSError):  # the end of the stream, perhaps within a message
                 self._replace(slot, worker.cause_of_death(slot.worker.end()), listen, lost=True)
+            except Exception as error:
+                reason = f"what the worker sent cannot be loaded: {process.one_line(error)}"
+                self._replace(slot, reason, listen, lost=False)
             else:
                 self._take(slot, message, listen)
 

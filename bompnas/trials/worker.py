@@ -70,26 +70,23 @@ class Worker:
         return pickle.loads(self.channel.receive())
 
     def terminate(self) -> None:
-        """Asks the worker to end; it then writes where it was."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
+        """Ends what the worker has started, and asks itself to end; it then writes where it was."""
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.id).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+        self.process.terminate()
 
     def end(self, grace: float = GRACE) -> int | None:
-        """Makes sure that the worker has ended, within `grace` or by force, and what it has started with it.
+        """Makes sure that the worker has ended, within `grace` [s] or by force.
 
         Returns:
             Its exit status, negative for a signal; None if it had to be forced.
         """
-        children = []
-        with contextlib.suppress(psutil.Error):
-            children = psutil.Process(self.id).children(recursive=True)
         status = self._status_within(grace)
         if status is None:
             self.process.kill()
             self._status_within(GRACE)
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
         return status
 
     def last_words(self) -> str:
@@ -147,7 +144,8 @@ def cause_of_death(status: int | None) -> str:
         return "the worker process stopped answering"
     if status >= 0:
         return f"the worker process ended unexpectedly with exit status {status}"
-    name = signal.Signals(-status).name
+    known = {each.value: each.name for each in signal.Signals}
+    name = known.get(-status, f"signal {-status}")
     hint = ", which is what the system does when memory runs out" if name == "SIGKILL" else ""
     return f"the worker process was killed by {name}{hint}"
 

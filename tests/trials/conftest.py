@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import itertools
 import os
 import types
@@ -153,3 +154,10 @@ def fakes():
     return types.SimpleNamespace(
         trial=fake_trial, Proposer=FakeProposer, Settings=FakeSettings, Outcome=FakeOutcome, Result=FakeResult
     )
+
+
+@pytest.fixture
+def pool_tasks(monkeypatch):
+    """The module `pool_tasks` of this folder, which workers can import by name, as an installed one."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("pool_tasks")

@@ -1,12 +1,18 @@
 """Tasks for worker processes, importable by them from this folder; none needs TensorFlow."""
 
 import ctypes
+import importlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
+
+import threadpoolctl
 
 
 def do(task, tell):
@@ -109,3 +115,58 @@ def have_a_child_eat(size, seconds, tell):
     text = f"import time; kept = b'x' * {size}; time.sleep({seconds})"
     with subprocess.Popen([sys.executable, "-c", text]) as child:
         tell(child.pid)
+
+
+def tell_id_and(name, *arguments, tell):
+    tell(os.getpid())
+    globals()[name](*arguments, tell=tell)
+
+
+def tell_without_end(tell):
+    for number in itertools.count():
+        tell(number)
+        time.sleep(0.001)
+
+
+def variables_and_death(*names, tell):
+    tell(variables(*names, tell=tell))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def blas_threads(tell):
+    return {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+
+
+def write_error(text, tell):
+    os.write(2, text.encode())
+
+
+def leave_a_file(tell):
+    descriptor, name = tempfile.mkstemp()
+    os.close(descriptor)
+    return Path(name)
+
+
+class SlowToLoad:
+    """Takes its time to be loaded, as a task does that imports a framework."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __reduce__(self):
+        return _load_slowly, (self.seconds,)
+
+
+def _load_slowly(seconds):
+    time.sleep(seconds)
+    return [seconds]
+
+
+def loads_nowhere(tell):
+    """A result that can be sent, but not be loaded."""
+    return _LoadsNowhere()
+
+
+class _LoadsNowhere:
+    def __reduce__(self):
+        return importlib.import_module, ("module_that_no_driver_has",)

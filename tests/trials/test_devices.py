@@ -27,8 +27,8 @@ from bompnas.trials import folder, loop, setup
 from bompnas.trials.context import Run
 from bompnas.trials.executor import Failure
 from bompnas.trials.in_process import InProcess
-from bompnas.trials.pool import Pool
 from bompnas.trials.jobs import Jobs
+from bompnas.trials.pool import Pool
 from bompnas.trials.progress import Progress, describe
 from bompnas.trials.trial import TrialTask, train_quantized
 

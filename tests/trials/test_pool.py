@@ -1,113 +1,78 @@
 import contextlib
 import importlib
-import multiprocessing
+import logging
 import os
-import pickle
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 
 import psutil
 import pytest
 
 from bompnas.errors import InputError
-from bompnas.trials import executors
+from bompnas.trials import gpus, pool, resources
 from bompnas.trials.executor import Failure
-from bompnas.trials.in_process import InProcess
 from bompnas.trials.pool import Pool
-from bompnas.trials import process, resources
 
-TASKS = """
-    import os, signal, time
-
-    def double(task, tell):
-        return 2 * task
-
-    def fail(task, tell):
-        raise ValueError(f"two\\nlines of {task}")
-
-    def process_id(task, tell):
-        return os.getpid()
-
-    def threads(task, tell):
-        return os.environ["TF_NUM_INTRAOP_THREADS"]
-
-    def do(task, tell):
-        what, value = task
-        if what == "double":
-            return 2 * value
-        if what == "sleep":
-            time.sleep(value)
-        if what == "die":
-            os.kill(os.getpid(), value)
-        if what == "leave":
-            os._exit(value)
-        if what == "not picklable":
-            return lambda: None
-"""
+GB = 1e9
 
 
-@pytest.fixture
-def tasks(tmp_path, monkeypatch):
-    """A module that workers can import by name, as an installed one."""
-    (tmp_path / "functions_of_tasks.py").write_text(textwrap.dedent(TASKS))
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("functions_of_tasks", None)
-    yield importlib.import_module("functions_of_tasks")
-    sys.modules.pop("functions_of_tasks")
+def outcome(pool, *task, told=None):
+    """What comes of one task; `told` collects what it tells."""
+    handle = pool.submit(task)
+    found, result = pool.next_finished(lambda _, event: None if told is None else told.append(event))
+    assert found == handle
+    return result
 
 
-def collect(executor, count):
-    return dict(executor.next_finished() for _ in range(count))
+def workers():
+    """This process's workers; pytest's own children are none."""
+    return [child for child in psutil.Process().children() if "multiprocessing.spawn" in " ".join(child.cmdline())]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_back_with_their_handles(tasks, workers):
-    with executors.local(tasks.double, workers, threads=1) as executor:
-        assert executor.slots == workers
-        handles = [executor.submit(number) for number in range(workers)]
-        assert collect(executor, workers) == {handle: 2 * number for number, handle in enumerate(handles)}
+def alive(process_id):
+    """Whether a process runs; the dead that nobody has buried yet do not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_exception_is_a_failure_in_one_line_with_its_traceback(tasks, workers):
-    with executors.local(tasks.fail, workers, threads=1) as executor:
-        handle = executor.submit(7)
-        found, failure = executor.next_finished()
-    assert (found, failure.error) == (handle, "ValueError: two lines of 7")
-    assert "functions_of_tasks.py" in failure.traceback
+def all_end(process_ids):
+    """Waits until none of them runs any more; what was killed takes a moment to go."""
+    end = time.monotonic() + 10
+    while any(map(alive, process_ids)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
-def test_in_process_runs_when_asked_for_the_result():
-    done = []
-    with InProcess(lambda task, tell: done.append(task), threads=1) as executor:
-        executor.submit("task")
-        assert done == []
-        executor.next_finished()
-        assert done == ["task"]
+def test_workers_live_for_several_tasks_with_their_share_of_threads(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=3) as pool:
+        first = outcome(pool, "process_id")
+        assert outcome(pool, "process_id") == first != os.getpid()
+        names = "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"
+        assert outcome(pool, "variables", *names) == ["3"] * 4
+        assert outcome(pool, "blas_threads") == {3}
 
 
-def test_in_process_lets_ctrl_c_through():
-    def interrupted(task, tell):
-        raise KeyboardInterrupt
+def test_workers_have_their_driver_s_environment(pool_tasks, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        variables = outcome(pool, "variables", "KERAS_BACKEND", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES")
+        assert variables == ["jax", "--xla_cpu_enable_fast_math=false", ""]
 
-    with InProcess(interrupted, threads=1) as executor:
-        executor.submit(None)
-        with pytest.raises(KeyboardInterrupt):
-            executor.next_finished()
 
-
-def test_workers_live_for_several_tasks_with_their_share_of_threads(tasks):
-    with Pool(tasks.process_id, 1, threads=3) as pool:
-        pool.submit(None)
-        (_, first) = pool.next_finished()
-        pool.submit(None)
-        assert pool.next_finished()[1] == first != os.getpid()
-    with Pool(tasks.threads, 1, threads=3) as pool:
-        pool.submit(None)
-        assert pool.next_finished()[1] == "3"
+def test_every_slot_keeps_its_gpu_when_its_worker_is_replaced(pool_tasks, monkeypatch):
+    monkeypatch.setattr(gpus, "found", lambda: ("4", "7"))
+    with Pool(pool_tasks.do, 3, threads=1) as pool:
+        for _ in range(2):
+            handles = [pool.submit(("variables_and_death", "CUDA_VISIBLE_DEVICES")) for _ in range(3)]
+            told = {}
+            results = dict(pool.next_finished(told.__setitem__) for _ in handles)
+            assert [told[handle] for handle in handles] == [["4"], ["7"], ["4"]]
+            assert all("SIGKILL" in result.error for result in results.values())
 
 
 @pytest.mark.parametrize(
@@ -116,51 +81,208 @@ def test_workers_live_for_several_tasks_with_their_share_of_threads(tasks):
         (("die", signal.SIGKILL), "killed by SIGKILL, which is what the system does when memory runs out"),
         (("die", signal.SIGSEGV), "killed by SIGSEGV"),
         (("leave", 3), "ended unexpectedly with exit status 3"),
+        (("stop_answering",), "stopped answering"),
     ],
 )
-def test_a_dying_worker_fails_only_its_own_task(tasks, death, reason):
-    with Pool(tasks.do, 2, threads=1) as pool:
+def test_a_dying_worker_fails_only_its_own_task(pool_tasks, death, reason):
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
         dying, living = pool.submit(death), pool.submit(("double", 4))
-        results = collect(pool, 2)
+        results = dict(pool.next_finished() for _ in range(2))
         assert results[living] == 8
+        assert results[dying].lost
         assert reason in results[dying].error
         again = [pool.submit(("double", 1)), pool.submit(("double", 2))]
-        assert collect(pool, 2) == {again[0]: 2, again[1]: 4}
+        assert dict(pool.next_finished() for _ in range(2)) == {again[0]: 2, again[1]: 4}
 
 
-def test_a_worker_that_was_killed_while_idle_costs_no_task(tasks):
-    with Pool(tasks.process_id, 1, threads=1) as pool:
-        pool.submit(None)
-        _, worker = pool.next_finished()
-        os.kill(worker, signal.SIGKILL)
-        multiprocessing.active_children()[0].join()
-        pool.submit(None)
-        _, other = pool.next_finished()
-        assert isinstance(other, int)
-        assert other != worker
+def test_a_crash_says_where_it_was_and_what_was_written_last(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        outcome(pool, "write_error", "of an earlier task")
+        failure = outcome(pool, "crash")
+    assert failure.error == "the worker process was killed by SIGSEGV"
+    assert failure.traceback.startswith("the last that native code wrote\nFatal Python error: Segmentation fault")
+    assert 'pool_tasks.py", line' in failure.traceback
+    assert "in crash" in failure.traceback
 
 
-def test_a_result_that_cannot_travel_fails_its_task(tasks):
-    with Pool(tasks.do, 1, threads=1) as pool:
-        pool.submit(("not picklable", None))
-        _, failure = pool.next_finished()
-        assert isinstance(failure, Failure)
+def test_a_worker_that_was_killed_while_idle_costs_no_task(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        idle = psutil.Process(outcome(pool, "process_id"))
+        idle.kill()
+        assert all_end([idle.pid])
+        assert outcome(pool, "process_id") not in (idle.pid, None)
+
+
+def test_a_worker_that_dies_before_it_begins_loses_the_task(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        outcome(pool, "double", 1)
+        (idle,) = workers()
+        idle.suspend()
         handle = pool.submit(("double", 1))
-        assert pool.next_finished() == (handle, 2)
+        idle.kill()
+        found, failure = pool.next_finished()
+        assert (found, failure.lost) == (handle, True)
+        assert outcome(pool, "double", 1) == 2
 
 
-def test_leaving_the_pool_ends_workers_at_work(tasks):
-    with Pool(tasks.do, 2, threads=1) as pool:
-        pool.submit(("sleep", 60))
-        workers = multiprocessing.active_children()
-        start = time.monotonic()
-    assert time.monotonic() - start < 3
-    assert workers
-    assert not any(worker.is_alive() for worker in workers)
+def test_a_result_that_cannot_travel_fails_its_task(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        before = outcome(pool, "process_id")
+        failure = outcome(pool, "not_picklable")
+        assert failure.error.startswith("the result cannot be sent: ")
+        assert not failure.lost
+        assert outcome(pool, "process_id") == before
 
 
-def test_a_task_that_cannot_be_pickled_names_the_remedy(tasks):
-    with Pool(tasks.double, 2, threads=1) as pool, pytest.raises(InputError, match="set `workers: 1`"):
+def test_a_result_that_the_driver_cannot_load_fails_its_task(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        failure = outcome(pool, "loads_nowhere")
+        assert isinstance(failure, Failure)
+        assert "No module named 'module_that_no_driver_has'" in failure.error
+        assert outcome(pool, "double", 2) == 4
+
+
+@pytest.mark.parametrize("hang", [("sleep", 60), ("ignore_and_sleep", 60), ("compute_without_end",)])
+def test_a_task_that_takes_too_long_is_ended(pool_tasks, hang):
+    with Pool(pool_tasks.do, 1, threads=1, timeout=0.5) as pool:
+        before = outcome(pool, "process_id")
+        failure = outcome(pool, *hang)
+        assert failure.error == "took longer than trial_timeout (0.5 s)"
+        assert not failure.lost
+        if hang[0] != "ignore_and_sleep":
+            assert f"in {hang[0]}" in failure.traceback
+        assert not psutil.pid_exists(before)
+        assert outcome(pool, "process_id") != before
+
+
+def test_a_task_that_keeps_telling_is_ended_too(pool_tasks):
+    told = []
+    with Pool(pool_tasks.do, 1, threads=1, timeout=0.5) as pool:
+        failure = outcome(pool, "tell_without_end", told=told)
+        assert failure.error == "took longer than trial_timeout (0.5 s)"
+        assert told == list(range(len(told)))
+        assert told
+
+
+def test_the_time_to_load_a_task_does_not_count(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1, timeout=0.5) as pool:
+        handle = pool.submit(("take", pool_tasks.SlowToLoad(1)))
+        assert pool.next_finished() == (handle, 1)
+
+
+def test_a_task_that_ended_while_nobody_listened_is_in_time(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1, timeout=1) as pool:
+        outcome(pool, "double", 1)
+        handle = pool.submit(("many", 5_000_000, 2))
+        time.sleep(2)
+        told = []
+        assert pool.next_finished(lambda *event: told.append(event)) == (handle, bytes(5_000_000))
+        assert told == [(handle, bytes([number]) * 5_000_000) for number in range(2)]
+
+
+def test_a_worker_that_never_begins_is_given_up(pool_tasks, monkeypatch):
+    monkeypatch.setattr(pool, "START_LIMIT", 0.5)
+    with Pool(pool_tasks.do, 1, threads=1) as one:
+        outcome(one, "double", 1)
+        (idle,) = workers()
+        idle.suspend()
+        failure = outcome(one, "double", 1)
+    assert failure.error == "the worker process did not begin within 0.5 s"
+    assert failure.lost
+
+
+@pytest.mark.parametrize("eat", ["eat", "have_a_child_eat"])
+def test_a_task_that_takes_too_much_memory_is_ended(pool_tasks, eat):
+    told = []
+    with Pool(pool_tasks.do, 1, threads=1, memory=0.25 * GB) as pool:
+        before = outcome(pool, "process_id")
+        failure = outcome(pool, eat, 300_000_000, 60, told=told)
+        used, _, rest = failure.error.removeprefix("used ").partition(" GB of memory, ")
+        assert 0.25 < float(used) < 0.5
+        assert rest == "more than the 0.25 GB that a worker may use (worker_memory_gb)"
+        assert not failure.lost
+        assert all_end([before, *told])
+        assert outcome(pool, "eat", 50_000_000, 1.5) == 50_000_000
+
+
+def test_a_worker_that_grew_is_replaced_after_its_task(pool_tasks, caplog):
+    with caplog.at_level(logging.DEBUG, "bompnas"), Pool(pool_tasks.do, 1, threads=1, memory=0.6 * GB) as pool:
+        found = [outcome(pool, "keep", 100_000_000) for _ in range(7)]
+    kept = [found.count(worker) for worker in dict.fromkeys(found)]
+    assert kept == [3, 3, 1]  # the third one brings a worker above 0.3 GB
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        f"worker {worker} is replaced" for worker in dict.fromkeys(found[:6])
+    ]
+
+
+def test_a_worker_may_use_its_share_of_the_machine(pool_tasks, monkeypatch):
+    monkeypatch.setattr(resources, "memory_total", lambda: 0.625 * GB)
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
+        assert "more than the 0.25 GB that a worker may use" in outcome(pool, "eat", 300_000_000, 60).error
+
+
+def test_large_tasks_and_events_pass_each_other(pool_tasks):
+    size, count = 3_000_000, 3
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
+        told = []
+        speaking = pool.submit(("many", size, count))
+        taking = pool.submit(("take", bytes(size)))
+        results = dict(pool.next_finished(lambda *event: told.append(event)) for _ in range(2))
+        assert results == {speaking: bytes(size), taking: size}
+        assert told == [(speaking, bytes([number]) * size) for number in range(count)]
+        assert not list(pool._scratch.glob("message-*"))
+
+
+def test_a_death_in_the_middle_of_telling_keeps_what_was_told(pool_tasks):
+    told = []
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        failure = outcome(pool, "die_while_telling", 5_000_000, told=told)
+        assert failure.lost
+        assert "SIGKILL" in failure.error
+        assert told == [bytes(5_000_000)] * len(told)
+        assert outcome(pool, "double", 1) == 2
+
+
+def test_many_workers_leave_nothing_behind(pool_tasks):
+    with Pool(pool_tasks.do, 2, threads=1, memory=0.2 * GB) as pool:  # all are replaced after their task
+        ids = [outcome(pool, "keep", 100_000_000) for _ in range(3)]
+        process = psutil.Process()
+        files, descriptors = len(list(pool._scratch.iterdir())), process.num_fds()
+        ids += [outcome(pool, "keep", 100_000_000) for _ in range(7)]
+        assert len(set(ids)) == 10
+        assert process.num_fds() == descriptors
+        assert len(list(pool._scratch.iterdir())) == files
+        assert len(workers()) == 2
+    assert not workers()
+    assert not any(map(psutil.pid_exists, ids))
+
+
+def test_what_tasks_leave_in_temporary_files_goes_with_the_pool(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        path = outcome(pool, "leave_a_file")
+        assert path.exists()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("task", [("sleep", 60), ("ignore_and_sleep", 60), ("have_a_child_eat", 10, 60)])
+def test_leaving_the_pool_ends_workers_at_work(pool_tasks, task):
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
+        pool.submit(("tell_id_and", *task))
+        with pytest.raises(InterruptedError) as told:
+            pool.next_finished(interrupt)
+        found = [process.pid for process in (*workers(), *psutil.Process(told.value.args[0]).children())]
+    assert len(found) == (3 if task[0] == "have_a_child_eat" else 2)
+    assert all_end(found)
+
+
+def interrupt(handle, event):
+    """As Ctrl-C does, within the wait for a result."""
+    time.sleep(0.3)  # the task goes on meanwhile
+    raise InterruptedError(event)
+
+
+def test_a_task_that_cannot_be_pickled_names_the_remedy(pool_tasks):
+    with Pool(pool_tasks.do, 2, threads=1) as pool, pytest.raises(InputError, match="set `workers: 1`"):
         pool.check(lambda features: features)
 
 
@@ -171,109 +293,15 @@ class OnlyHere:
         return importlib.import_module, ("module_that_only_the_driver_has",)
 
 
-def test_a_task_that_workers_cannot_load_names_the_remedy(tasks):
-    with Pool(tasks.double, 2, threads=1) as pool:
+def test_a_task_that_workers_cannot_load_names_the_remedy(pool_tasks):
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
         pool.check("loadable")
         with pytest.raises(InputError, match=r"No module named 'module_that_only_the_driver_has'.*set `workers: 1`"):
             pool.check(OnlyHere())
-        handle = pool.submit(1)
-        assert pool.next_finished() == (handle, 2)
+        assert outcome(pool, "double", 1) == 2
 
 
-DRIVER = """
-    import os, sys
-    sys.path.insert(0, sys.argv[1])
-    import functions_of_tasks
-    from bompnas.trials.pool import Pool
-
-    if __name__ == "__main__":
-        with Pool(functions_of_tasks.do, 2, threads=1) as pool:
-            for _ in range(2):
-                pool.submit(("sleep", 60))
-            print(*(worker.process.pid for _, worker in pool._busy.values()), flush=True)
-            pool.next_finished()
-"""
-
-
-def test_workers_end_with_a_killed_driver(tasks, tmp_path, environment):
-    script = tmp_path / "driver.py"
-    script.write_text(textwrap.dedent(DRIVER))
-    command = [sys.executable, script, tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as driver:
-        workers = [psutil.Process(int(text)) for text in driver.stdout.readline().split()]
-        time.sleep(0.5)
-        driver.kill()
-    _, alive = psutil.wait_procs(workers, timeout=10)
-    assert len(workers) == 2
-    assert not alive
-
-
-INTERRUPTED = """
-    import os, signal, sys
-    sys.path.insert(0, sys.argv[1])
-    import functions_of_tasks
-    from bompnas.trials.pool import Pool
-
-    if __name__ == "__main__":
-        signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
-        with Pool(functions_of_tasks.double, 1, threads=1) as pool:
-            for number in range(2):
-                pool.submit(number)
-                os.killpg(0, signal.SIGINT)
-                print(pool.next_finished()[1])
-"""
-
-
-def test_ctrl_c_in_the_terminal_reaches_the_driver_alone(tasks, tmp_path, environment):
-    script = tmp_path / "interrupted.py"
-    script.write_text(textwrap.dedent(INTERRUPTED))
-    command = [sys.executable, script, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, start_new_session=True)
-    assert done.stdout.split() == ["interrupted", "0", "interrupted", "2"]
-    assert done.stderr == ""
-
-
-UNGUARDED = """
-    import sys
-    sys.path.insert(0, sys.argv[1])
-    import functions_of_tasks
-    from bompnas.errors import InputError
-    from bompnas.trials.pool import Pool
-
-    with Pool(functions_of_tasks.double, 2, threads=1) as pool:
-        try:
-            pool.check(1)
-        except InputError as error:
-            print("refused:", error)
-"""
-
-
-def test_a_script_without_a_guard_is_told_so(tasks, tmp_path, environment):
-    script = tmp_path / "unguarded.py"
-    script.write_text(textwrap.dedent(UNGUARDED))
-    command = [sys.executable, script, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    assert done.returncode == 0
-    assert 'guard a script with `if __name__ == "__main__":`' in done.stdout
-
-
-def test_threads_share_the_cores():
-    cores = resources.threads_per_worker(1)
-    assert cores >= 1
-    assert resources.threads_per_worker(2) == max(1, cores // 2)
-    assert resources.threads_per_worker(1000) == 1
-
-
-def test_what_native_code_says_at_import_is_shown_only_when_it_fails(capfd):
-    with process.quiet_imports():
-        os.write(2, b"chatter\n")
-    assert capfd.readouterr().err == ""
-    with contextlib.suppress(ImportError), process.quiet_imports():
-        os.write(2, b"reason\n")
-        raise ImportError
-    assert capfd.readouterr().err == "reason\n"
-
-
-def test_failures_travel():
-    failure = Failure("reason", "trace")
-    assert pickle.loads(pickle.dumps(failure)) == failure
+def test_a_pool_with_a_function_that_cannot_travel_is_refused_and_leaves_nothing():
+    with pytest.raises(InputError, match="cannot be sent to a worker process"), Pool(lambda task, tell: None, 2, 1):
+        pass
+    assert not workers()

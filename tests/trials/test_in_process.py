@@ -1,0 +1,22 @@
+import pytest
+
+from bompnas.trials.in_process import InProcess
+
+
+def test_it_runs_when_asked_for_the_result():
+    done = []
+    with InProcess(lambda task, tell: done.append(task), threads=1) as executor:
+        executor.submit("task")
+        assert done == []
+        executor.next_finished()
+        assert done == ["task"]
+
+
+def test_it_lets_ctrl_c_through():
+    def interrupted(task, tell):
+        raise KeyboardInterrupt
+
+    with InProcess(interrupted, threads=1) as executor:
+        executor.submit(None)
+        with pytest.raises(KeyboardInterrupt):
+            executor.next_finished()
