@@ -78,7 +78,7 @@ class Status:
             return False
         if not self.view.front:
             return self.view.trials >= self.planned
-        exporting = self.view.experiment["export"]["format"] != "none"
+        exporting = self.view.experiment.get("export", {}).get("format", "none") != "none"
         exported = {export.candidate for export in self.view.exports}
         return self.view.finished and not (exporting and {item.id for item in self.view.trained} - exported)
 
