@@ -105,8 +105,8 @@ def run(
     console = Console()
     with contextlib.ExitStack() as stack:
         stack.enter_context(console_logging(console))
-        workers = resources.resolve(experiment.workers)
-        threads = _threads(path, workers, overwrite)
+        workers = experiment.workers if experiment.cluster else resources.resolve(experiment.workers)
+        threads = _threads(path, experiment, workers, overwrite)
         executor = stack.enter_context(_executor(experiment, threads, workers))
         prepared = setup.prepare(experiment, head, data)
         executor.check((prepared.head, prepared.measured))
@@ -266,10 +266,15 @@ class _Session:
         return executors.Pool(function, 1, threads)
 
 
-def _executor(experiment: Experiment, threads: int, workers: int) -> Executor:
+def _executor(experiment: Experiment, threads: int, workers: int | str) -> Executor:
     """What carries out the trials."""
     from bompnas.trials.trial import run_trial
 
+    if experiment.cluster is not None:
+        from bompnas.integrations.ray import RayCluster  # imports Ray
+
+        limit = None if workers == "auto" else workers
+        return RayCluster(run_trial, experiment.cluster, limit, threads, experiment.trial_timeout)
     return executors.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
 
 
@@ -279,11 +284,12 @@ def _logs(path: Path, prepared: "Setup") -> TensorBoard:
     return TensorBoard(path / tensorboard.FOLDER, problem.space.genes, list(metrics))
 
 
-def _threads(path: Path, workers: int, overwrite: bool) -> int:
+def _threads(path: Path, experiment: Experiment, workers: int | str, overwrite: bool) -> int:
     """Threads of each worker: those that the run began with, as results depend on them, or a share of the cores."""
     record = path / folder.RECORD
     if overwrite or not record.exists():
-        return resources.threads_per_worker(workers)
+        cluster = experiment.cluster
+        return resources.threads_per_worker(workers) if cluster is None else max(1, int(cluster.cpus))
     with Record(record, read_only=True) as begun:
         return begun.meta["threads"]
 

@@ -132,13 +132,13 @@ class Experiment(LocatedSettings):
         final: Final training of the front.
         export: Integer files of the finally trained networks.
         seed: Fixes splits, proposals and initial weights.
-        workers: Trials at the same time.
+        cluster: Where trials run, if not on this machine alone.
+        workers: Trials at the same time; 1, but as many as there is room for on a cluster.
         trial_timeout: After so long a trial, or a final training, is given up [s]; None for never.
         trial_retries: How often a trial is started again whose worker died.
         worker_memory_gb: What a worker process may use [GB]; None for its share of the machine.
         checkpoint_every: Epochs from one checkpoint of a training to the next; None for none.
         tensorboard: Whether TensorBoard logs are written.
-        cluster: Where trials run, if not on this machine alone.
     """
 
     name: Annotated[str, AfterValidator(_name)]
@@ -160,13 +160,13 @@ class Experiment(LocatedSettings):
     final: FinalSettings = FinalSettings()
     export: ExportSettings = ExportSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    workers: Workers = 1
+    cluster: ClusterSettings | None = None
+    workers: Workers = Field(default_factory=lambda settings: "auto" if settings.get("cluster") else 1)
     trial_timeout: Positive | None = None
     trial_retries: Annotated[int, Field(ge=0)] = 1
     worker_memory_gb: Positive | None = None
     checkpoint_every: Count | None = None
     tensorboard: bool = False
-    cluster: ClusterSettings | None = None
 
     @property
     def space_file(self) -> Path:
