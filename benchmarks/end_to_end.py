@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -106,15 +107,15 @@ def shown(text: str) -> str:
     return f"{float(text):.4f}" if "." in text else text
 
 
-def machine() -> str:
-    """Processor, cores and versions."""
+def machine(packages: Sequence[str] = ("tensorflow", "keras", "qkeras-v3")) -> str:
+    """Processor, cores, and versions of Python and of packages."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    packages = ", ".join(f"{package} {metadata.version(package)}" for package in ("tensorflow", "keras", "qkeras-v3"))
-    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}, {packages}"
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+    return f"{os.cpu_count()} cores of {model}, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What whole runs take of a machine; parts of `throughput.py`."""
