@@ -17,8 +17,10 @@ from bompnas import experiment as experiments
 from bompnas import report
 from bompnas import run as runs
 from bompnas.candidate import State
+from bompnas.report import snapshots
 from bompnas.training import data
 from bompnas.trials import delivery, trial
+from bompnas.trials.events import Epoch
 from bompnas.trials.record import Record
 from bompnas.trials.trial import Outcome, TrialResult
 
@@ -279,6 +281,55 @@ def test_when_every_trial_fails_the_reason_is_kept(command, out, faked, capsys):
     assert {row["error"] for row in rows(out / "candidates.csv")} == {"ValueError: the head does not like it"}
     assert "Traceback" in (out / "run.log").read_text()
     assert (out / "report.html").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_resumed_run_goes_on_with_its_tensorboard_logs(command, out, faked):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    calls = []
+
+    def told(task, tell):
+        calls.append(task)
+        tell(Epoch("float", 0, 1, 1, 1.0))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fake_trial(task)
+
+    def losses(job):
+        log = accumulator.EventAccumulator(str(out / "tensorboard" / job)).Reload()
+        return [(event.step, event.value) for event in log.Scalars("loss/float")]
+
+    faked(told)
+    assert command("--set", "tensorboard=true") == 130
+    assert losses("trial 3") == [(1, 1.0)]
+    assert command("--set", "tensorboard=true") == 0
+    for number in range(1, 7):
+        assert losses(f"trial {number}") == [(1, 1.0)]
+    front = [row["id"] for row in rows(out / "pareto.csv")]
+    assert {path.name for path in (out / "tensorboard").glob("final *")} == {f"final {id}" for id in front}
+
+
+def test_a_missing_tensorboard_is_told_before_anything_is_made(command, out, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
+    assert command("--set", "tensorboard=true") == 2
+    assert "pip install 'bompnas[tensorboard]'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_report_is_drawn_while_the_run_goes_on_and_is_final_at_its_end(command, out, faked, monkeypatch):
+    pages = []
+
+    def look(task, tell):
+        pages.append((out / "report.html").read_text())
+        return fake_trial(task)
+
+    faked(look)
+    monkeypatch.setattr(snapshots, "_FIRST", 0.0)
+    monkeypatch.setattr(snapshots, "SHARE", 1e9)
+    assert command("--set", "method.trials=2") == 0
+    assert "0 of 2 trials. This page reloads itself" in pages[0]
+    assert "1 of 2 trials. This page reloads itself" in pages[1]
+    assert "This page reloads itself" not in (out / "report.html").read_text()
 
 
 def test_a_full_disk_ends_in_a_message(command, out, faked, capsys, monkeypatch):

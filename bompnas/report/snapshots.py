@@ -19,12 +19,11 @@ class Snapshots:
 
     Args:
         folder: The run's folder.
-        first: How long to wait before the first one [s].
     """
 
-    def __init__(self, folder: Path, first: float = _FIRST):
+    def __init__(self, folder: Path):
         self._folder = folder
-        self._due = time.monotonic() + first
+        self._due = time.monotonic() + _FIRST
         self._failed = False
 
     def refresh(self) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import datetime
 import re
 
 import pytest
@@ -12,12 +13,12 @@ from bompnas.report.quantities import DASH
 def check(check_html):
     """Draws a run's page and checks it; gives the HTML, what was found in it, and its text."""
 
-    def draw(view):
+    def draw(view, drawn_at=None):
         with style.context():
             titles = tables.tooltips(view)
             drawn = figures.draw(view)
             elements = {name: style.to_svg(figure, name, page.describe(name), titles) for name, figure in drawn.items()}
-        html = page.render(view, elements)
+        html = page.render(view, elements, drawn_at)
         return html, *check_html(html)
 
     return draw
@@ -137,3 +138,18 @@ def test_mean_bits_weigh_layers_by_their_weights(make_candidate, make_network):
     project = weights["block1_1_project"]
     expected = (4 * (sum(weights.values()) - project) + 8 * project) / sum(weights.values())
     assert tables.mean_bits(dataclasses.replace(make_candidate(1, 0.5, 4), network=network)) == pytest.approx(expected)
+
+
+def test_the_page_of_a_run_that_goes_on_tells_when_it_was_drawn_and_reloads_itself(make_view, check):
+    view = make_view([(0.5, 10), (None, 3), (0.7, 4)])
+    html, _, text = check(view, datetime.datetime(2031, 5, 4, 12, 0, 30, tzinfo=datetime.UTC))
+    assert '<meta http-equiv="refresh" content="30">' in html
+    assert "As of 2031-05-04 12:00:30 UTC: 3 of 12 trials. This page reloads itself while the run goes on." in text
+    assert "running" in text
+    assert "not finished" not in text
+
+
+def test_the_page_of_a_run_that_nobody_carries_out_does_not_reload_itself(view, check):
+    html, _, text = check(view)
+    assert "http-equiv" not in html
+    assert "As of" not in text

@@ -1,3 +1,4 @@
+import fcntl
 import subprocess
 import sys
 
@@ -51,3 +52,18 @@ def test_command_line_refuses_a_folder_without_a_run_and_creates_nothing(tmp_pat
 def test_drawing_needs_neither_keras_nor_tensorflow():
     code = "import sys, bompnas.report; print({'keras', 'tensorflow', 'matplotlib.pyplot'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_snapshot_is_drawn_without_pictures(folder):
+    report.write(folder, going_on=True, pictures=False)
+    assert "This page reloads itself" in (folder / "report.html").read_text(encoding="utf-8")
+    assert not (folder / "figures").exists()
+
+
+def test_command_line_knows_that_a_run_goes_on(folder):
+    with (folder / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main([str(folder)]) == 0
+        assert "This page reloads itself" in (folder / "report.html").read_text(encoding="utf-8")
+    assert main([str(folder)]) == 0
+    assert "This page reloads itself" not in (folder / "report.html").read_text(encoding="utf-8")

@@ -2,6 +2,8 @@ import contextlib
 import errno
 import io
 import logging
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -175,6 +177,20 @@ def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path, environment, 
     assert second(killed=True) == ""
     assert (tmp_path / "run.lock").read_text().startswith("process ")  # of one that is dead
     assert second() == "opened\n"
+
+
+def test_the_driver_of_a_run_is_known_while_it_goes_on(tmp_path, environment):
+    assert folder.driver(tmp_path) is None
+    with folder.opened(tmp_path / "run", meta()):
+        name = folder.driver(tmp_path / "run")
+        assert name == f"process {os.getpid()} on {socket.gethostname()}"
+        path = str(tmp_path / "run")
+        other = f"from pathlib import Path; from bompnas.trials import folder; print(folder.driver(Path({path!r})))"
+        found = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, env=environment)
+        assert found.stdout.strip() == name
+    assert folder.driver(tmp_path / "run") is None
+    (tmp_path / "run" / "run.lock").write_text("process 7 on another machine")
+    assert folder.driver(tmp_path / "run") is None
 
 
 def test_the_log_holds_what_the_package_logs_while_the_folder_is_open(tmp_path):
