@@ -47,8 +47,9 @@ def main() -> None:
         elif not options.report:
             data = None if name == "digits" else str(Path(options.data).resolve())
             rows = study.Rows(options.work / f"{name}.jsonl")
+            seeds, variants = (1, study.VARIANTS[:1]) if options.quick else (options.seeds, study.VARIANTS)
             for threads in options.threads:
-                study.measure(chosen[name], data, threads, 1 if options.quick else options.seeds, rows)
+                study.measure(chosen[name], data, threads, seeds, rows, variants)
     written = page.write(options.work, chosen, skipped)
     print(f"written: {written}")
 

@@ -1,7 +1,7 @@
 """Carries out the trials of both sides, in turns, and keeps what was measured in a file that is continued."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ class Rows:
         self._rows[tuple(row["of"].items())] = row
 
 
-def measure(case: Case, data: str | None, threads: int, seeds: int, rows: Rows) -> None:
+def measure(
+    case: Case, data: str | None, threads: int, seeds: int, rows: Rows, variants: Sequence[str] = VARIANTS
+) -> None:
     """Measures a case with so many threads, as far as the rows do not hold it yet.
 
     Each side has a process of its own, which lives for all of its trials; they take turns. The first trial of a process
@@ -75,6 +77,7 @@ def measure(case: Case, data: str | None, threads: int, seeds: int, rows: Rows) 
         threads: Of each side.
         seeds: Trials of each network.
         rows: Where the measurements are kept.
+        variants: Of the baseline, of which the fastest is taken.
     """
     with Worker(threads) as ours, Worker(threads) as baseline:
         networks = rows.once({"kind": "networks"}, ours.run, cases.networks, case, data)["networks"]
@@ -91,7 +94,7 @@ def measure(case: Case, data: str | None, threads: int, seeds: int, rows: Rows) 
             _, start = worker.timed(cases.facts, case, data)
             first = run(side, "seed", WARM_UP_SEED, VARIANTS[0])
             rows.once({"kind": "first", **common, "side": side}, dict, start=start, **first)
-        for variant in VARIANTS:
+        for variant in variants:
             rows.once({"kind": "variant", "variant": variant}, run, "baseline", "seed", 0, variant)
         best = fastest(rows)
         for seed in range(seeds):
