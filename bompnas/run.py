@@ -31,7 +31,7 @@ from bompnas.trials.context import Run
 from bompnas.trials.events import Lost
 from bompnas.trials.executor import Executor, Function, Shared
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.process import quiet_imports
+from bompnas.trials.process import Imported, quiet_imports
 from bompnas.trials.progress import Watch, console_logging
 from bompnas.trials.record import Export, Record
 from bompnas.trials.tensorboard import TensorBoard
@@ -96,11 +96,6 @@ def run(
     """
     if experiment.tensorboard:
         tensorboard.require()
-    with quiet_imports():  # slow ones: only once the experiment is known to be right
-        from bompnas import report
-        from bompnas.report.snapshots import Snapshots
-        from bompnas.trials import setup
-
     path = Path(out) if out is not None else Path("runs") / experiment.name
     console = Console()
     with contextlib.ExitStack() as stack:
@@ -108,6 +103,11 @@ def run(
         workers = experiment.workers if experiment.cluster else resources.resolve(experiment.workers)
         threads = _threads(path, experiment, workers, overwrite)
         executor = stack.enter_context(_executor(experiment, threads, workers))
+        with quiet_imports():  # slow ones: while workers import them too
+            from bompnas import report
+            from bompnas.report.snapshots import Snapshots
+            from bompnas.trials import setup
+
         prepared = setup.prepare(experiment, head, data)
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
@@ -268,8 +268,7 @@ class _Session:
 
 def _executor(experiment: Experiment, threads: int, workers: int | str) -> Executor:
     """What carries out the trials."""
-    from bompnas.trials.trial import run_trial
-
+    run_trial = Imported("bompnas.trials.trial", "run_trial")  # which imports TensorFlow
     if experiment.cluster is not None:
         from bompnas.integrations.ray import RayCluster  # imports Ray
 

@@ -1,14 +1,41 @@
 """How a process that trains is set up, and how it carries out one task."""
 
 import contextlib
+import dataclasses
+import importlib
 import logging
 import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bompnas.trials.executor import Failure, Function, Tell
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """A function by its name: it is imported when it is called, and where it arrives in another process.
+
+    Worker processes can so import what they need while their driver does the same.
+
+    Attributes:
+        module: Where it is.
+        name: What it is called there.
+    """
+
+    module: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls the function."""
+        return _imported(self.module, self.name)(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.module in sys.modules:  # what the name stands for in this process, be it something else, goes there
+            return _itself, (_imported(self.module, self.name),)
+        return _imported, (self.module, self.name)
 
 
 def prepare(environment: Mapping[str, str]) -> None:
@@ -59,3 +86,11 @@ def errors_to(descriptor: int) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _itself(function: Any) -> Any:
+    return function

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pickle
+import sys
 
 from bompnas.trials import process
 from bompnas.trials.executor import Failure
@@ -32,3 +33,16 @@ def test_failures_travel():
 def test_an_exception_without_text_is_named():
     assert process.one_line(MemoryError()) == "MemoryError"
     assert process.one_line(ValueError("a\n  b")) == "ValueError: a b"
+
+
+def test_a_function_is_imported_where_it_arrives_and_when_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "imported_later.py").write_text("def double(task, tell):\n    return 2 * task\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    function = process.Imported("imported_later", "double")
+    message = pickle.dumps(function)
+    assert "imported_later" not in sys.modules
+    assert function(4, None) == 8
+    assert pickle.loads(message) is sys.modules["imported_later"].double
+    monkeypatch.setattr("imported_later.double", process.one_line)
+    assert pickle.loads(pickle.dumps(function)) is process.one_line
+    monkeypatch.delitem(sys.modules, "imported_later")
