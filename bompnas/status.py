@@ -6,6 +6,7 @@ python -m bompnas.run --status runs/digits
 import collections
 import dataclasses
 import datetime
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -142,7 +143,7 @@ def show(folder: Path, watch: bool = False) -> int:
         watch: Whether to do so again and again while somebody carries it out.
 
     Returns:
-        The exit status: 0, or 2 if the folder holds no run.
+        The exit status: 0; 1 if the folder cannot be read; 2 if it holds no run.
     """
     console = Console()
     try:
@@ -158,6 +159,9 @@ def show(folder: Path, watch: bool = False) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except (OSError, sqlite3.OperationalError) as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # how one stops watching
         pass
     return 0

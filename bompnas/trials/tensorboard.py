@@ -18,6 +18,7 @@ from bompnas.space.space import Gene
 from bompnas.trials.events import Epoch
 from bompnas.trials.record import Record
 from bompnas.trials.views import finally_trained
+from bompnas.whole_files import naming
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -68,8 +69,8 @@ class TensorBoard:
 
     def hear(self, job: str, event: Epoch) -> None:
         """Logs an epoch of a job that runs."""
-        heard = self._heard.setdefault(self._place(job, event.policy), _Heard())
         place = self._place(job, event.policy)
+        heard = self._heard.setdefault(place, _Heard())
         if place in self._written:  # what was finished is done again
             (place / _FINISHED).unlink(missing_ok=True)
             self._written.discard(place)
@@ -213,7 +214,7 @@ def _append(path: Path, events: Iterable["Event"], anew: bool) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    with path.open("wb" if anew else "ab") as file:
+    with naming(path), path.open("wb" if anew else "ab") as file:
         writer = RecordWriter(file)
         if anew:
             writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
