@@ -8,10 +8,12 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bompnas.run")  # also where the module runs as __main__
 DIFFERENT = 3
 INTERRUPTED = 130
+_ENDING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a cluster sends
+_CLEANING = 10.0  # after an interrupt [s]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return status.show(options.status, options.watch)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends ends a run as Ctrl-C does
+    for ending in _ENDING:
+        signal.signal(ending, _Interrupt())
     try:
         experiment = experiments.load(options.experiment, options.set)
         result = run(experiment, out=options.out, overwrite=options.overwrite)
@@ -151,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}. What was recorded is safe; run the same command again to go on.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        for ending in _ENDING:
+            signal.signal(ending, signal.SIG_IGN)  # nothing is left to end but this process
         print("Interrupted. What was recorded is safe; run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED
     if not result.front:
@@ -161,6 +168,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for export in wrong:
         print(f"network {export.candidate}: {export.deviation or f'export failed: {export.error}'}", file=sys.stderr)
     return DIFFERENT if wrong else 0
+
+
+class _Interrupt:
+    """Ends a run by an interrupt; those that follow at once would only disturb its clean-up."""
+
+    def __init__(self):
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Handles a signal."""
+        before, self._last = self._last, time.monotonic()
+        if self._last - before > _CLEANING:
+            raise KeyboardInterrupt
 
 
 @dataclasses.dataclass(frozen=True)

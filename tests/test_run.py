@@ -82,9 +82,10 @@ def no_report(monkeypatch):
 @pytest.fixture
 def command(experiment, out):
     """The command line, in this process."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield lambda *arguments: runs.main([str(experiment), "--out", str(out), *arguments])
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def rows(path):
