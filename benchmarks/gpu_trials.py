@@ -14,6 +14,7 @@ Measurements go to `<work>/trials.jsonl`, which is continued where it exists; th
 
 import argparse
 import os
+import queue
 import subprocess
 import time
 from collections.abc import Sequence
@@ -91,15 +92,19 @@ def together(case: Case, data: str | None, networks: dict[str, str], count: int)
     with futures.ThreadPoolExecutor(count) as threads:
         try:
             list(threads.map(lambda worker: _first(worker, case, data, networks["seed"]), crew))
-            waiting = list(networks.values())
+            waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+            for network in networks.values():
+                waiting.put(network)
             start = time.perf_counter()
 
             def work(worker: Worker) -> list[float]:
                 spent = []
-                while waiting:
-                    network = waiting.pop(0)  # atomic, as all threads share one interpreter
+                while True:
+                    try:
+                        network = waiting.get_nowait()
+                    except queue.Empty:
+                        return spent
                     spent.append(worker.run(workers.ours, case, data, network, 0, None, 1)["total"]["wall"])
-                return spent
 
             each = [seconds for spent in threads.map(work, crew) for seconds in spent]
             return {"seconds": time.perf_counter() - start, "each": each, "memory": used_memory()}

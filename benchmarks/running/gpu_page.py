@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speed.page import table
+from exporting.markdown import table
 
 TRIALS, PAPER_HOURS = 100, 12
 """Trials of the paper's search, and what it says that they took [GPU hours]."""

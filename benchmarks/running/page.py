@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from end_to_end import machine
-from speed.page import table
+from exporting.markdown import table
 from speed.summary import Spread
 
 from bompnas.report import style

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from end_to_end import machine
+from exporting.markdown import table
 
 from speed import plots, study, summary
 from speed.cases import Case
@@ -219,11 +220,6 @@ def _variants(rows: study.Rows) -> list[str]:
             ],
         ),
     ]
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
 
 
 def _count(number: int, word: str) -> str:
