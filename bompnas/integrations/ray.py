@@ -121,7 +121,13 @@ class RayCluster:
             for node in nodes
         ]
         for node, reference in zip(nodes, loading, strict=True):
-            there = _got(reference)
+            try:
+                there = ray.get(reference)
+            except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):
+                _log.warning("node %s of the cluster is gone", node["NodeManagerAddress"])
+                continue
+            except exceptions.RayError as error:
+                there = _failure(error)
             if isinstance(there, Failure):
                 raise InputError(
                     f"cluster: node {node['NodeManagerAddress']} cannot load what it is to train: {there.error}. "
@@ -223,13 +229,6 @@ def _received(stream: ray.ObjectRefGenerator, attempt: _Attempt) -> Any:
         return None
     content, attempt.pieces = b"".join(attempt.pieces), []
     return pickle.loads(content)
-
-
-def _got(reference: ray.ObjectRef) -> Any:
-    try:
-        return ray.get(reference)
-    except exceptions.RayError as error:
-        return _failure(error)
 
 
 def _failure(error: exceptions.RayError) -> Failure:

@@ -18,6 +18,7 @@ from bompnas.trials.process import one_line
 GB = 10**9
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # which GPUs tasks see that need none is set with them; Ray would warn
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that were ended
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
