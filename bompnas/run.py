@@ -201,7 +201,6 @@ class _Session:
         views.write(self.folder, self.record, self.setup.experiment.deployed_objectives())
         if self.logs is not None:
             self.logs.follow(self.record)
-        self.snapshots.refresh()
 
     def search(self) -> None:
         """Lets the method search."""
@@ -240,7 +239,7 @@ class _Session:
 
     def _jobs(self, executor: Executor) -> Jobs:
         retries = self.setup.experiment.trial_retries
-        return Jobs(executor, self.folder / "checkpoints", retries, self._hear)
+        return Jobs(executor, self.folder / "checkpoints", retries, self._hear, self.snapshots.refresh)
 
     def _hear(self, job: str, event: Any) -> None:
         if isinstance(event, Lost):

@@ -29,13 +29,22 @@ class Jobs:
         folder: Of the checkpoints; made when the first one comes.
         retries: How often a job is started again whose worker died.
         listen: Told of every event but checkpoints, and of jobs that are lost with their worker (`Lost`).
+        idle: Called before jobs are waited for: what takes its time then keeps no worker waiting.
     """
 
-    def __init__(self, executor: Executor, folder: Path, retries: int, listen: Listen):
+    def __init__(
+        self,
+        executor: Executor,
+        folder: Path,
+        retries: int,
+        listen: Listen,
+        idle: Callable[[], None] = lambda: None,
+    ):
         self._executor = executor
         self._folder = folder
         self._retries = retries
         self._listen = listen
+        self._idle = idle
         self._running: dict[int, _Job] = {}
 
     @property
@@ -53,6 +62,7 @@ class Jobs:
 
     def next_finished(self) -> tuple[str, Any]:
         """Waits for any job; returns its name and its result or `Failure`."""
+        self._idle()
         while True:
             handle, result = self._executor.next_finished(self._hear)
             job = self._running.pop(handle)

@@ -88,3 +88,13 @@ def test_a_training_goes_on_without_the_checkpoints_that_a_full_disk_refuses(mak
     (message,) = caplog.messages
     assert message.startswith("trial 1: its checkpoint was not written (")
     assert "No space left on device" in message
+
+
+def test_there_is_time_for_other_things_once_jobs_are_started_and_before_they_are_waited_for(tmp_path):
+    executor, seen = Scripted(), []
+    jobs = Jobs(executor, tmp_path, 0, lambda name, event: None, lambda: seen.append(len(executor.waiting)))
+    jobs.start("trial 1", lambda state: ([], "result"))
+    jobs.start("trial 2", lambda state: ([], "result"))
+    assert seen == []
+    jobs.next_finished()
+    assert seen == [2]
