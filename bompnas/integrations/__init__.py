@@ -1,1 +1,4 @@
-"""The search engine where users of other tuners already are: adapters that load those tuners only when imported."""
+"""Adapters to other packages, which are loaded only when they are asked for.
+
+The search engine inside KerasTuner and AutoKeras, and trials on a Ray cluster.
+"""
