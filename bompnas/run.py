@@ -144,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return status.show(options.status, options.watch)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    interrupt = _Interrupt()
     for ending in _ENDING:
-        signal.signal(ending, _Interrupt())
+        signal.signal(ending, interrupt)
     try:
         experiment = experiments.load(options.experiment, options.set)
         result = run(experiment, out=options.out, overwrite=options.overwrite)
@@ -178,8 +179,9 @@ class _Interrupt:
 
     def __call__(self, number: int, frame: Any) -> None:
         """Handles a signal."""
-        before, self._last = self._last, time.monotonic()
-        if self._last - before > _CLEANING:
+        now = time.monotonic()
+        if now - self._last > _CLEANING:
+            self._last = now
             raise KeyboardInterrupt
 
 
