@@ -334,3 +334,9 @@ def test_ablations_differ_in_their_quantization_alone(data, suffix):
 
 def test_experiments_can_be_made_in_python(minimal):
     assert Experiment(**minimal) == parse(minimal)
+
+
+def test_on_a_cluster_all_that_there_is_room_for_runs_unless_limited(minimal):
+    assert parse(minimal).workers == 1
+    assert parse(minimal | {"cluster": {"cpus": 4}}).workers == "auto"
+    assert parse(minimal | {"cluster": {"cpus": 4}, "workers": 2}).workers == 2
