@@ -104,7 +104,9 @@ def run(
     console = Console()
     with contextlib.ExitStack() as stack:
         stack.enter_context(console_logging(console))
-        workers = experiment.workers if experiment.cluster else resources.resolve(experiment.workers)
+        workers = experiment.workers
+        if experiment.cluster is None:
+            workers = resources.resolve(workers, experiment.worker_memory_gb)
         threads = _threads(path, experiment, workers, overwrite)
         executor = stack.enter_context(_executor(experiment, threads, workers))
         with quiet_imports():  # slow ones: while workers import them too

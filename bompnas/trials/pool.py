@@ -1,15 +1,12 @@
 """Tasks in worker processes: several at a time, each within its limits of time and memory."""
 
 import contextlib
-import dataclasses
 import itertools
 import logging
 import pickle
 import time
 from collections import deque
-from collections.abc import Mapping
 from multiprocessing import connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,13 +15,10 @@ from bompnas.trials import gpus, process, resources, worker
 from bompnas.trials.executor import Arrays, Failure, Function, Listen, unheard
 from bompnas.trials.folder import scratch
 from bompnas.trials.shared import Mapped
-from bompnas.trials.worker import Worker
+from bompnas.trials.slot import START_LIMIT, Slot
 
 LOOK = 1.0
 """Time between two looks at what the workers use [s]."""
-
-START_LIMIT = 600.0
-"""How long a worker may take to start and to load a task [s]."""
 
 _LEAVING = 2.0  # [s]
 _log = logging.getLogger(__name__)
@@ -34,16 +28,17 @@ class Pool:
     """Runs every task in one of several worker processes, which are started at once and live for several tasks.
 
     A worker that dies fails the task it had, with the reason; so does one that takes too long or too much memory,
-    which is killed. A new one takes its place, as it does when a worker holds more than half of its memory after a
-    task. Workers that find GPUs have one each, and share them if there are more workers. Workers end with their driver,
-    however that ends.
+    which is killed. A new one takes its place, as it does when a worker holds more than half of its memory, or of its
+    share of the machine's, after a task. Each has a GPU, if there are any, and shares it if there are more workers.
+    Workers end with their driver, however that ends.
 
     Args:
         function: What to do with a task; importable by the workers.
         workers: Number of worker processes.
         threads: Threads that TensorFlow or JAX may use in each.
         timeout: How long a task may take [s], loading it not counted; None for ever.
-        memory: What a worker and all it has started may use [bytes]; None for an equal share of the machine's.
+        memory: What a worker and all it has started may use [bytes]; None for no limit until all together use too much
+            of the machine's memory: then the task of the largest is lost.
     """
 
     def __init__(
@@ -58,9 +53,10 @@ class Pool:
         self._function = function
         self._threads = threads
         self._timeout = timeout
-        self._memory = resources.memory_share(workers) if memory is None else memory
+        self._memory = memory
+        self._share = resources.memory_share(workers)
         self._handles = itertools.count()
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._finished: deque[tuple[int, Any]] = deque()
         self._looked = 0.0
         self._stack = contextlib.ExitStack()
@@ -73,7 +69,7 @@ class Pool:
             stack.callback(self._leave)
             for number in range(self.slots):
                 environment = resources.environment(self._threads) | gpus.environment(number, names)
-                self._slots.append(_Slot(environment, self._scratch, self._threads, loaded))
+                self._slots.append(Slot(environment, self._scratch, self._threads, loaded))
             self._stack = stack.pop_all()
         return self
 
@@ -133,7 +129,7 @@ class Pool:
             else:
                 self._take(slot, message, listen)
 
-    def _take(self, slot: "_Slot", message: tuple[int, str, Any], listen: Listen) -> None:
+    def _take(self, slot: Slot, message: tuple[int, str, Any], listen: Listen) -> None:
         handle, kind, content = message
         if kind == worker.TOLD:
             listen(handle, content)
@@ -144,8 +140,8 @@ class Pool:
             self._finished.append((handle, content))
             slot.handle = None
             used = resources.memory_used([slot.worker.id]).get(slot.worker.id, 0)
-            if used > self._memory / 2:
-                _log.debug("worker %d is replaced: it holds %.2f GB after its task", slot.worker.id, used / 1e9)
+            if used > (self._memory or self._share) / 2:
+                _log.debug("worker %d is replaced: it holds %s after its task", slot.worker.id, _gb(used))
                 slot.renew()
 
     def _watch(self, listen: Listen) -> None:
@@ -157,19 +153,31 @@ class Pool:
         if now < self._looked + LOOK:
             return
         self._looked = now
-        used = resources.memory_used([slot.worker.id for slot in self._slots if slot.handle is not None])
-        for slot in self._slots:
-            memory = used.get(slot.worker.id, 0)
-            if slot.handle is not None and memory > self._memory:
-                limit = f"{self._memory / 1e9:.2f} GB that a worker may use (worker_memory_gb)"
-                self._replace(slot, f"used {memory / 1e9:.2f} GB of memory, more than the {limit}", listen, lost=False)
+        self._watch_memory(listen)
 
-    def _overdue(self, slot: "_Slot") -> str:
+    def _watch_memory(self, listen: Listen) -> None:
+        used = resources.memory_used([slot.worker.id for slot in self._slots])
+        slots = [slot for slot in self._slots if slot.handle is not None and slot.worker.id in used]
+        if self._memory is not None:
+            for slot in slots:
+                memory = used[slot.worker.id]
+                if memory > self._memory:
+                    limit = f"{_gb(self._memory)} that a worker may use (worker_memory_gb)"
+                    self._replace(slot, f"used {_gb(memory)} of memory, more than the {limit}", listen, lost=False)
+        elif slots and sum(used.values()) > self._share * self.slots:
+            largest = max(slots, key=lambda slot: used[slot.worker.id])
+            reason = (
+                f"used {_gb(used[largest.worker.id])} of memory, the most of all workers when together they used more "
+                f"than {_gb(self._share * self.slots)}; use fewer workers"
+            )
+            self._replace(largest, reason, listen, lost=True)
+
+    def _overdue(self, slot: Slot) -> str:
         if slot.started:
             return f"took longer than trial_timeout ({self._timeout:g} s)"
         return f"the worker process did not begin within {START_LIMIT:g} s"
 
-    def _replace(self, slot: "_Slot", reason: str, listen: Listen, lost: bool) -> None:
+    def _replace(self, slot: Slot, reason: str, listen: Listen, lost: bool) -> None:
         """Ends a worker and the task it has, unless it has finished just now; a new worker takes its place."""
         handle, old = slot.handle, slot.worker
         old.terminate()
@@ -194,54 +202,6 @@ class Pool:
         self._slots = []
 
 
-@dataclasses.dataclass
-class _Slot:
-    """A place for a worker, with its own environment.
-
-    Attributes:
-        environment: Of its workers.
-        folder: For their files.
-        threads: Of each.
-        loaded: What they load when they start, pickled.
-        worker: The one that is there now.
-        handle: Of the task that it has; None if it is free.
-        started: Whether it has begun with the task.
-        deadline: When the task, or until then its loading, has taken too long (`time.monotonic`); None for never.
-    """
-
-    environment: Mapping[str, str]
-    folder: Path
-    threads: int
-    loaded: bytes
-    worker: Worker = dataclasses.field(init=False)
-    handle: int | None = None
-    started: bool = False
-    deadline: float | None = None
-
-    def __post_init__(self):
-        self.worker = self._start()
-
-    def give(self, handle: int, message: bytes) -> None:
-        """Gives the worker a task; one that died while it had none is replaced."""
-        try:
-            self.worker.give(handle, message)
-        except BrokenPipeError:
-            self.renew()
-            with contextlib.suppress(BrokenPipeError):  # the death of a new worker shows when its result is waited for
-                self.worker.give(handle, message)
-        self.handle, self.started, self.deadline = handle, False, time.monotonic() + START_LIMIT
-
-    def renew(self) -> None:
-        """Ends the worker and starts another."""
-        self.worker.terminate()
-        self.worker.end()
-        self.worker.release()
-        self.worker = self._start()
-
-    def _start(self) -> Worker:
-        return worker.start(self.folder, self.environment, self.threads, self.loaded)
-
-
 def _pickled(function: Function, task: Any) -> bytes:
     try:
         return pickle.dumps((function, task))
@@ -250,3 +210,7 @@ def _pickled(function: Function, task: Any) -> bytes:
             f"the task cannot be sent to a worker process: {process.one_line(error)}. Give the head as an import path, "
             "or set `workers: 1`"
         ) from error
+
+
+def _gb(memory: float) -> str:
+    return f"{memory / 1e9:.2f} GB"

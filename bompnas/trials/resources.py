@@ -14,7 +14,7 @@ import psutil
 from bompnas.trials import gpus
 
 WORKER_MEMORY = 1.5e9
-"""What a worker needs, about [bytes]: TensorFlow, and a small network's training."""
+"""What a worker needs, about [bytes]: TensorFlow, and the training of small networks on small images."""
 
 MEMORY_FOR_WORKERS = 0.8
 """The share of the machine's memory that all workers together may use."""
@@ -31,19 +31,24 @@ _ROOT = Path("/")
 _log = logging.getLogger(__name__)
 
 
-def resolve(workers: int | str) -> int:
-    """The number of workers: as given, or for `auto` one for each GPU, else as many as cores and free memory carry."""
+def resolve(workers: int | str, memory_gb: float | None = None) -> int:
+    """The number of workers: as given, or for `auto` one for each GPU, else as many as cores and free memory carry.
+
+    Args:
+        workers: From the experiment.
+        memory_gb: What each may use [GB]; None for what small networks need.
+    """
     if workers != "auto":
         return int(workers)
     found = gpus.found()
     if found:
         _log.info("workers: %d, one for each GPU", len(found))
         return len(found)
-    free = memory_available()
-    carried = max(1, min(cores(), int(free / WORKER_MEMORY)))
+    free, need = memory_available(), WORKER_MEMORY if memory_gb is None else memory_gb * 1e9
+    carried = max(1, min(cores(), int(free / need)))
     _log.info(
-        "workers: %d, as there are %d cores and %.1f GB of free memory, and a worker needs about %.1f GB",
-        *(carried, cores(), free / 1e9, WORKER_MEMORY / 1e9),
+        "workers: %d, as there are %d cores and %.1f GB of free memory, %.1f GB for a worker",
+        *(carried, cores(), free / 1e9, need / 1e9),
     )
     return carried
 

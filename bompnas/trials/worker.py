@@ -55,7 +55,7 @@ class Worker:
         """Hands over a pickled pair of a function and its task.
 
         Raises:
-            BrokenPipeError: The worker is dead.
+            ConnectionError: The worker is dead.
         """
         self.channel.send(pickle.dumps((handle, message)))
 
@@ -164,7 +164,7 @@ def _live(pipe: Any, folder: Path, environment: Mapping[str, str], threads: int,
     with contextlib.suppress(Exception):  # shows when the first task is loaded
         pickle.loads(function)
     channel = Channel(pipe, folder)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the driver is gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone
         while True:
             _serve(channel)
 
@@ -183,9 +183,10 @@ def _serve(channel: Channel) -> None:
         return
     say(STARTED, time.monotonic())
     result = process.attempt(function, task, lambda event: say(TOLD, event))
+    ctypes.CDLL(None).malloc_trim(0)  # gives back what the allocator keeps: what is left is what the task has left
     try:
         say(DONE, result)
-    except BrokenPipeError:
+    except ConnectionError:
         raise
     except Exception as error:  # it cannot be pickled, or there is no space for it
         say(DONE, Failure(f"the result cannot be sent: {process.one_line(error)}"))

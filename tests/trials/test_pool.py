@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bompnas.errors import InputError
-from bompnas.trials import gpus, pool, resources
+from bompnas.trials import gpus, resources, slot
 from bompnas.trials.executor import Failure
 from bompnas.trials.pool import Pool
 
@@ -181,13 +181,13 @@ def test_a_task_that_ended_while_nobody_listened_is_in_time(pool_tasks):
 
 
 def test_a_worker_that_never_begins_is_given_up(pool_tasks, monkeypatch):
-    monkeypatch.setattr(pool, "START_LIMIT", 0.5)
+    monkeypatch.setattr(slot, "START_LIMIT", 0.5)
     with Pool(pool_tasks.do, 1, threads=1) as one:
         outcome(one, "double", 1)
         (idle,) = workers()
         idle.suspend()
         failure = outcome(one, "double", 1)
-    assert failure.error == "the worker process did not begin within 0.5 s"
+    assert failure.error.startswith("the worker process did not begin within")
     assert failure.lost
 
 
@@ -215,10 +215,17 @@ def test_a_worker_that_grew_is_replaced_after_its_task(pool_tasks, caplog):
     ]
 
 
-def test_a_worker_may_use_its_share_of_the_machine(pool_tasks, monkeypatch):
-    monkeypatch.setattr(resources, "memory_total", lambda: 0.625 * GB)
+def test_without_a_limit_the_largest_worker_ends_when_all_together_use_too_much(pool_tasks, monkeypatch):
+    monkeypatch.setattr(resources, "memory_total", lambda: 1 * GB)
     with Pool(pool_tasks.do, 2, threads=1) as pool:
-        assert "more than the 0.25 GB that a worker may use" in outcome(pool, "eat", 300_000_000, 60).error
+        assert outcome(pool, "eat", 500_000_000, 1.5) == 500_000_000  # more than its share, but the other has none
+        large, small = pool.submit(("eat", 600_000_000, 60)), pool.submit(("eat", 300_000_000, 3))
+        results = dict(pool.next_finished() for _ in range(2))
+    assert results[small] == 300_000_000
+    assert (
+        "the most of all workers when together they used more than 0.80 GB; use fewer workers" in results[large].error
+    )
+    assert results[large].lost
 
 
 def test_large_tasks_and_events_pass_each_other(pool_tasks):

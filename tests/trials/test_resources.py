@@ -86,8 +86,15 @@ def test_workers_share_the_memory(monkeypatch):
     assert resources.memory_share(4) == 4e9
 
 
-def test_a_given_number_of_workers_is_taken(monkeypatch):
+def test_a_given_number_of_workers_is_taken():
     assert resources.resolve(3) == 3
+
+
+def test_auto_leaves_every_worker_what_it_may_use(monkeypatch):
+    monkeypatch.setattr(gpus, "found", lambda: ())
+    monkeypatch.setattr(resources, "cores", lambda: 16)
+    monkeypatch.setattr(resources, "memory_available", lambda: 30e9)
+    assert resources.resolve("auto", memory_gb=4) == 7
 
 
 @pytest.mark.parametrize(
