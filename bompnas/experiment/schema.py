@@ -136,7 +136,7 @@ class Experiment(LocatedSettings):
         workers: Trials at the same time; 1, but as many as there is room for on a cluster.
         trial_timeout: After so long a trial, or a final training, is given up [s]; None for never.
         trial_retries: How often a trial is started again whose worker died.
-        worker_memory_gb: What a worker process may use [GB]; None for its share of the machine.
+        worker_memory_gb: What a worker process may use [GB]; None for no limit but the machine's.
         checkpoint_every: Epochs from one checkpoint of a training to the next; None for none.
         tensorboard: Whether TensorBoard logs are written.
     """
