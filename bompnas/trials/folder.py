@@ -41,6 +41,7 @@ _WRITTEN = (
 )
 _FILED = ("", "models", "figures", "checkpoints")  # where drafts may be left
 _SHOWN_DIFFERENCES = 8
+_IMPLIED = {"training.precision": "auto"}  # keys that records of older versions lack, and what they meant there
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ def _clear(path: Path) -> None:
 
 def _refuse_changed(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     before, now = _flat(stored), _flat(given)
+    before = {key: value for key, value in _IMPLIED.items() if key in now} | before
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not changed:
         return

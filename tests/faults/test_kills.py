@@ -28,8 +28,8 @@ def assert_kept(before, after):
     assert {name: after.get(name) for name in before} == before
 
 
-def storm(here, generator, kills, strike, *overrides, longest=1.5):
-    """Starts a run and kills it, again and again; ends with a run that nobody kills. Returns the number of kills."""
+def storm(here, generator, kills, strike, *overrides, longest=0.8):
+    """Kills a run again and again, then lets it end; returns the number of kills, fewer if it was done before."""
     struck = 0
     before = {}
     while struck < kills:
@@ -74,20 +74,21 @@ def kill_both(driver, generator):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_driver_that_is_killed_again_and_again_loses_nothing(place, check, undisturbed, seed):
-    here = place()
-    assert storm(here, np.random.default_rng(seed), KILLS, kill_driver) >= 3
-    check(here)
-    whole = undisturbed(place)
-    assert here.finished() == {name: value for name, value in whole.items() if name not in ("pareto", "epochs")}
-    assert (here.folder / "pareto.csv").read_bytes() == whole["pareto"]
+    whole, generator, struck = undisturbed(place), np.random.default_rng(seed), 0
+    while struck < KILLS:
+        here = place(f"run{struck}", seconds=0.05)
+        struck += storm(here, generator, KILLS - struck, kill_driver)
+        check(here)
+        assert here.finished() == {name: value for name, value in whole.items() if name not in ("pareto", "epochs")}
+        assert (here.folder / "pareto.csv").read_bytes() == whole["pareto"]
 
 
 def test_workers_that_are_killed_cost_their_own_trials_alone(place, check):
     here = place(seconds=0.1, trial_retries=100)
-    assert storm(here, np.random.default_rng(10), 4, kill_workers, "workers=2") >= 4
+    assert storm(here, np.random.default_rng(10), 3, kill_workers, "workers=2") == 3
     check(here)
     incidents = here.record(lambda record: record.incidents)
-    assert {incident.reason for incident in incidents} == {
+    assert {incident.reason for incident in incidents} <= {
         "the worker process was killed by SIGKILL, which is what the system does when memory runs out; started again"
     }
     assert all(incident.source.split()[0] in ("trial", "final", "export") for incident in incidents)
@@ -95,9 +96,11 @@ def test_workers_that_are_killed_cost_their_own_trials_alone(place, check):
 
 @pytest.mark.parametrize("strike", [kill_driver, kill_both])
 def test_a_driver_killed_with_its_workers_loses_nothing(place, check, strike):
-    here = place(seconds=0.05)
-    assert storm(here, np.random.default_rng(20), 5, strike, "workers=2", longest=3) >= 3
-    check(here)
+    generator, struck = np.random.default_rng(20), 0
+    while struck < KILLS:
+        here = place(f"run{struck}", seconds=0.05)
+        struck += storm(here, generator, KILLS - struck, strike, "workers=2", longest=3)
+        check(here)
 
 
 def test_a_front_half_trained_is_gone_on_with_and_nothing_done_twice(place, check, undisturbed):
@@ -106,7 +109,8 @@ def test_a_front_half_trained_is_gone_on_with_and_nothing_done_twice(place, chec
     last_export = whole[-1]
     here = place()
     driver = here.start(acts={last_final: "hang"})
-    here.until(lambda record: len(record.finals) == len({line for line in whole if "export" in line}) - 1, driver)
+    others = len([line for line in whole if line.startswith("export")]) - 1
+    here.until(lambda record: len(record.finals) == others, driver)
     while f"{last_final} 1" not in here.epochs():
         time.sleep(0.01)
     time.sleep(0.3)
@@ -115,8 +119,7 @@ def test_a_front_half_trained_is_gone_on_with_and_nothing_done_twice(place, chec
     assert driver.wait() == -signal.SIGKILL
     trained = here.epochs()
     driver = here.start(acts={last_export: "hang"})
-    here.until(lambda record: record.exports, driver)
-    time.sleep(0.1)
+    here.until(lambda record: len(record.exports) == others, driver)
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
     here.finish()

@@ -68,6 +68,18 @@ def test_a_changed_experiment_is_refused_with_the_difference(tmp_path):
     assert {**contents(tmp_path), "run.lock": b""} == {**before, "run.lock": b""}
 
 
+def test_a_key_that_an_older_version_did_not_know_has_its_default(tmp_path):
+    with folder.opened(tmp_path, meta()):
+        pass
+    with folder.opened(tmp_path, meta(training={"epochs": 20, "precision": "auto"})) as record:
+        assert record.meta == meta()
+    with (
+        pytest.raises(InputError, match=r"training\.precision: auto there, bfloat16 now"),
+        folder.opened(tmp_path, meta(training={"epochs": 20, "precision": "bfloat16"})),
+    ):
+        pass
+
+
 def test_the_export_section_may_change_and_is_followed(tmp_path):
     def exporting(**settings):
         return {**meta(), "experiment": {**EXPERIMENT, "export": settings}}
