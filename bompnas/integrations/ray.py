@@ -6,6 +6,7 @@ streams its events and its result back.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -35,6 +36,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 PATIENCE = 60.0  # seconds without any task at work until the user is told
+
+REASONS = {
+    exceptions.WorkerCrashedError: "the worker process ended unexpectedly, which is what happens when memory runs out",
+    exceptions.OutOfMemoryError: "the worker process was ended, as its node was short of memory",
+    exceptions.NodeDiedError: "the node is dead or cannot be reached",
+}
+"""What losses are called."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +75,7 @@ class RayCluster:
         self._function = function
         self._settings = settings
         self._limit = limit
-        self._environment = _environment(settings, threads)
+        self._threads = threads
         self._timeout = timeout
         self._handles = itertools.count()
         self._references: dict[str, ray.ObjectRef] = {}
@@ -86,16 +94,7 @@ class RayCluster:
             self._stack.close()
             raise
         self.slots = room if self._limit is None else min(room, self._limit)
-        self._task = ray.remote(
-            num_cpus=self._settings.cpus,
-            num_gpus=self._settings.gpus,
-            memory=int((self._settings.memory_gb or 0) * ray_nodes.GB) or None,
-            max_calls=ray_nodes.tasks_per_process(nodes, self._settings.gpus),
-            max_retries=0,
-            num_returns="streaming",
-            runtime_env={"env_vars": self._environment},
-            _generator_backpressure_num_objects=ray_worker.AHEAD,
-        )(ray_worker.work)
+        self._tasks_per_process = ray_nodes.tasks_per_process(nodes, self._settings.gpus)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -172,6 +171,24 @@ class RayCluster:
             elif isinstance(message, ray_worker.Told):
                 listen(attempt.handle, message.event)
 
+    @functools.cached_property
+    def _environment(self) -> dict[str, str]:
+        """Environment variables of tasks; asked for when they come, as the backend is known by then."""
+        return _environment(self._settings, self._threads)
+
+    @functools.cached_property
+    def _task(self) -> ray.remote_function.RemoteFunction:
+        return ray.remote(
+            num_cpus=self._settings.cpus,
+            num_gpus=self._settings.gpus,
+            memory=int((self._settings.memory_gb or 0) * ray_nodes.GB) or None,
+            max_calls=self._tasks_per_process,
+            max_retries=0,
+            num_returns="streaming",
+            runtime_env={"env_vars": self._environment},
+            _generator_backpressure_num_objects=ray_worker.AHEAD,
+        )(ray_worker.work)
+
     def _left(self, attempt: "_Attempt") -> float:
         """How long a task may still take [s]; its wait for resources does not count."""
         if self._timeout is None or attempt.began is None:
@@ -246,10 +263,8 @@ def _failure(error: exceptions.RayError) -> Failure:
         return Failure("the task was cancelled")
     if isinstance(error, exceptions.RuntimeEnvSetupError):
         return Failure(one_line(error))
-    if isinstance(error, exceptions.WorkerCrashedError):
-        return Failure("the worker process ended unexpectedly, which is what happens when memory runs out", lost=True)
-    first = one_line(error).split(". ")[0]
-    return Failure(first, lost=True)
+    reason = next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), None)
+    return Failure(reason or one_line(error).split(". ")[0], lost=True)
 
 
 def _end(stream: ray.ObjectRefGenerator) -> None:

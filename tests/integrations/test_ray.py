@@ -53,18 +53,18 @@ def gates(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(tasks, gates):
-    """Two nodes of one core each on this machine, and a connection to them."""
+    """Two nodes of one core each, one with a GPU, on this machine, and a connection to them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
         patch.setenv("GATES", str(gates))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         started = Cluster(initialize_head=True, head_node_args={**STORE, "include_dashboard": False})
-        started.add_node(**STORE)
+        started.add_node(**STORE, num_gpus=1)  # so it says; no test computes on it
         with ray_nodes.connected(started.address):
             ours = psutil.Process().children(recursive=True)
             yield started
     started.shutdown()
-    _, alive = psutil.wait_procs([process for process in ours if "ray" in process_name(process)], timeout=20)
+    _, alive = psutil.wait_procs([process for process in ours if "ray" in process_name(process)], timeout=60)
     assert not alive
 
 
@@ -101,7 +101,7 @@ def outcome(executor, what, value=None):
 
 
 def wait_until(condition):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -122,6 +122,17 @@ def test_tasks_share_a_process_with_its_threads_and_without_gpus(entered, monkey
     found, _ = outcome(executor, "variables", ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"))
     assert found == {"TF_NUM_INTRAOP_THREADS": "3", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": ""}
     assert outcome(executor, "variables", ("KERAS_BACKEND",))[0] == {"KERAS_BACKEND": "jax"}
+
+
+def test_tasks_share_a_gpu(entered):
+    executor = entered(cpus=0.5, gpus=0.5)
+    assert executor.slots == 2
+    names = "CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"
+    processes = set()
+    for _ in range(2):
+        assert list(outcome(executor, "variables", names)[0].values()) == ["0", "true", "false"]
+        processes.add(outcome(executor, "where")[0])
+    assert len(processes) == 1
 
 
 def test_events_come_in_order(executor):
@@ -156,11 +167,11 @@ def test_a_dying_process_loses_only_its_own_task(executor):
 
 
 def test_a_task_that_takes_too_long_is_ended_even_if_it_hangs(entered):
-    executor = entered(timeout=2)
+    executor = entered(timeout=5)
     assert outcome(executor, "double", 1)[0] == 2
     failure, told = outcome(executor, "hang")
     assert told == ["hangs"]
-    assert failure == Failure("took longer than trial_timeout (2 s)")
+    assert failure == Failure("took longer than trial_timeout (5 s)")
     assert outcome(executor, "double", 2)[0] == 4
 
 
@@ -171,7 +182,7 @@ def test_leaving_ends_tasks_at_work(entered, cluster, tasks):
         executor.submit(("die", None))
         executor.next_finished(lambda handle, event: pids.append(event))
     (process,) = [psutil.Process(pid) for pid in pids if pid != "before" and psutil.pid_exists(pid)]
-    assert not psutil.wait_procs([process], timeout=20)[1]
+    assert not psutil.wait_procs([process], timeout=60)[1]
     assert ray.is_initialized()  # the connection was there before
 
 
@@ -300,8 +311,7 @@ def test_a_lost_node_costs_only_its_trials_in_flight(
     assert sum(lost.node_id in names for names in nodes) == 1
     with Record(tmp_path / "out" / "run.db", read_only=True) as record:
         (incident,) = record.incidents
-    assert "node" in incident.reason
-    assert incident.reason.endswith("started again")
+    assert incident.reason == "the node is dead or cannot be reached; started again"
     assert "raylet" not in "".join(capfd.readouterr())
 
 
@@ -338,7 +348,7 @@ def test_trials_and_the_local_cluster_end_with_a_killed_driver(tmp_path):
         processes = [psutil.Process(int(text)) for text in driver.stdout.readline().split()]
         named = {process.pid: process_name(process) for process in processes}
         driver.kill()
-    _, alive = psutil.wait_procs([process for process in processes if "Agent" not in named[process.pid]], timeout=30)
+    _, alive = psutil.wait_procs([process for process in processes if "Agent" not in named[process.pid]], timeout=60)
     assert not alive
     # Ray's agents look for their cluster for a minute before they end.
     assert any("raylet" in name for name in named.values())
@@ -385,7 +395,7 @@ def test_room_is_what_the_scarcest_resource_allows(node, settings, room):
 
 
 def test_a_trial_that_fits_no_node_is_refused(entered):
-    with pytest.raises(InputError, match=r"no node has room for a trial of cpus 4, gpus 0; the nodes have 1 cores, 0"):
+    with pytest.raises(InputError, match=r"no node has room for a trial of cpus 4, gpus 0; the nodes have 1 cores"):
         entered(cpus=4)
     with pytest.raises(InputError, match=r"cluster.gpus: expected a whole number"):
         entered(gpus=1.5)
