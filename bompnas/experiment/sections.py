@@ -142,6 +142,7 @@ class TrainingSettings(Settings):
     schedule: Schedule = "cosine"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     augmentation: Literal["none", "shift", "standard"] = "none"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 class FinalSettings(Settings):

@@ -27,8 +27,8 @@ def sample(model: keras.Model, names: list[str], images: np.ndarray) -> dict[str
         stride = max(1, math.prod(tensor.shape[1:]) * len(images) // SAMPLE)
         stride += 1 - stride % 2  # an odd stride does not keep to a few channels
         outputs[name] = _Subsample(stride)(tensor)
-    values = keras.Model(model.inputs, outputs).predict_on_batch(images)
-    return {name: np.asarray(value) for name, value in values.items()}
+    values = keras.Model(model.inputs, outputs)(keras.ops.cast(images, "float32"), training=False)
+    return {name: keras.ops.convert_to_numpy(value) for name, value in values.items()}
 
 
 def exponent(values: np.ndarray, bits: int, signed: bool, cover: bool = False) -> int:

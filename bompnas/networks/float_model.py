@@ -3,6 +3,7 @@
 import keras
 
 from bompnas.networks import heads
+from bompnas.networks.fused import BatchNormalization, Conv2D
 from bompnas.networks.heads import Head
 from bompnas.space.network import Layer, Network
 
@@ -71,10 +72,8 @@ def _unit(layer: Layer, values):
     if layer.kind == "depthwise":
         values = keras.layers.DepthwiseConv2D(depthwise_initializer="he_normal", **common)(values)
     else:
-        values = keras.layers.Conv2D(layer.out_channels, kernel_initializer="he_normal", **common)(values)
-    values = keras.layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM, name=f"{layer.name}_normalization")(
-        values
-    )
+        values = Conv2D(layer.out_channels, kernel_initializer="he_normal", **common)(values)
+    values = BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM, name=f"{layer.name}_normalization")(values)
     if layer.activation == "relu6":
         values = keras.layers.ReLU(max_value=6.0, name=f"{layer.name}_relu")(values)
     return values

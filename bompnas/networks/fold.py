@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 
-from bompnas.networks import graph
+from bompnas.networks import fused, graph
+
+NORMALIZATIONS = keras.layers.BatchNormalization, fused.BatchNormalization
 
 
 def foldable(model: keras.Model) -> dict[str, str]:
@@ -31,11 +33,14 @@ def fold(model: keras.Model) -> keras.Model:
     absorbed = set(pairs.values())
 
     def clone(layer):
+        changes = {}
         if layer.name in pairs:
-            return graph.changed(layer, use_bias=True)
-        if graph.is_quantizable(layer):
-            return graph.changed(layer, activation=None)
-        return graph.changed(layer)
+            changes = {"use_bias": True}
+        elif graph.is_quantizable(layer):
+            changes = {"activation": None}
+        if getattr(layer, "compute_dtype", None) == "bfloat16":
+            changes["dtype"] = "float32"  # what trained in mixed precision goes on in full
+        return graph.changed(layer, **changes)
 
     def call(layer, *arguments, **keywords):
         if layer.name in absorbed:
@@ -57,7 +62,7 @@ def fold(model: keras.Model) -> keras.Model:
 
 def _normalizes_channels(taker, layer) -> bool:
     last = (-1, len(layer.output.shape) - 1)
-    return type(taker) is keras.layers.BatchNormalization and taker.axis in last
+    return type(taker) in NORMALIZATIONS and taker.axis in last
 
 
 def _folded_weights(layer, normalization) -> list[np.ndarray]:

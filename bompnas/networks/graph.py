@@ -6,8 +6,9 @@ from collections.abc import Callable
 import keras
 
 from bompnas.errors import InputError
+from bompnas.networks import fused
 
-QUANTIZABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+QUANTIZABLE = (keras.layers.Conv2D, fused.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
 def is_quantizable(operation) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import qkeras
 from keras import ops
 
+from bompnas.networks.fused import convolve
 from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer, straight_through
 
 LARGEST_INPUT = 255
@@ -32,6 +33,12 @@ class IntegerInference:
     """
 
     input_exponent: int
+    given = None  # numbers in place of the layer's own, while a training step for several policies is traced
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What training takes from the policy: 1 / levels, the input's scale, the output's scale, low and high."""
+        return (1.0 / self.weight_quantizer.levels, self._input_scale(), *self.activation.numbers)
 
     @property
     def weight_quantizer(self) -> WeightQuantizer:
@@ -44,10 +51,7 @@ class IntegerInference:
         A channel whose weights are tiny against its bias gets a larger step than its weights ask for, so that the bias
         stays a small integer; its weights hardly matter then.
         """
-        step = ops.reshape(self.weight_quantizer.step(self._weights()), (-1,))
-        if self.use_bias:
-            step = ops.maximum(step, ops.abs(self.bias) / (LARGEST_BIAS * self._input_scale()))
-        return step
+        return self._step(None, self._input_scale())
 
     def integer_weights(self) -> np.ndarray:
         """The kernel's integers, int32, in the kernel's shape."""
@@ -66,13 +70,15 @@ class IntegerInference:
 
     def call(self, inputs, training=None):
         """Quantized output values, on the output's grid in inference and in training."""
-        step = self.step()
         if training:
+            reciprocal, input_scale, *output = self.numbers if self.given is None else self.given
+            step = self._step(reciprocal, input_scale)
             outputs = self._linear(inputs, self.weight_quantizer(self._weights(), self._along_channels(step)))
             if self.use_bias:
-                unit = ops.stop_gradient(step) * self._input_scale()
+                unit = ops.stop_gradient(step) * input_scale
                 outputs = outputs + straight_through(self.bias, ops.round(self.bias / unit) * unit)
-            return self.activation(outputs)
+            return self.activation.fake(outputs, output)
+        step = self.step()
         kernel = self.weight_quantizer.integers(self._weights(), self._along_channels(step))
         bias = self._bias_integers(step) if self.use_bias else 0.0
         accumulator = self._accumulate(inputs / self._input_scale(), kernel, bias)
@@ -81,6 +87,12 @@ class IntegerInference:
     def get_config(self):
         """Constructor arguments."""
         return {**super().get_config(), "input_exponent": self.input_exponent, "kernel_constraint": None}
+
+    def _step(self, reciprocal, input_scale):
+        step = ops.reshape(self.weight_quantizer.step(self._weights(), reciprocal), (-1,))
+        if self.use_bias:
+            step = ops.maximum(step, ops.abs(self.bias) / (LARGEST_BIAS * input_scale))
+        return step
 
     def _input_scale(self) -> float:
         return 2.0**self.input_exponent
@@ -131,7 +143,7 @@ class IntegerConv2D(IntegerInference, qkeras.QConv2D):
         self.kernel_constraint = self.bias_constraint = None  # QKeras would clip the kernel
 
     def _linear(self, inputs, kernel):
-        return self.convolution_op(inputs, kernel)
+        return convolve(self, inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("bompnas")
@@ -186,6 +198,16 @@ class IntegerDense(IntegerInference, qkeras.QDense):
 class _Quantized(keras.layers.Layer):
     """A layer without weights whose output is quantized by `activation`."""
 
+    given = None
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What training takes from the policy: the output's scale, low and high."""
+        return self.activation.numbers
+
+    def _fake_quantized(self, values):
+        return self.activation.fake(values, self.given)
+
     def __init__(self, activation: ActivationQuantizer, **kwargs):
         super().__init__(**kwargs)
         self.activation = activation
@@ -204,9 +226,10 @@ class _Quantized(keras.layers.Layer):
 class QuantizedAdd(_Quantized):
     """Sum of tensors on power-of-two grids, exact in float32, then quantized (half up, as LiteRT's ADD)."""
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         """Sums a list of tensors of one shape."""
-        return self.activation(sum(inputs[1:], start=inputs[0]))
+        total = sum(inputs[1:], start=inputs[0])
+        return self._fake_quantized(total) if training else self.activation(total)
 
     def compute_output_shape(self, input_shape):
         """Shape of the first input."""
@@ -279,7 +302,7 @@ class QuantizedGlobalAveragePooling2D(_Quantized):
     def call(self, inputs, training=None):
         """Averages over height and width."""
         if training:
-            return self.activation(ops.mean(inputs, axis=(1, 2), keepdims=self.keepdims))
+            return self._fake_quantized(ops.mean(inputs, axis=(1, 2), keepdims=self.keepdims))
         total = ops.sum(inputs / 2.0**self.input_exponent, axis=(1, 2), keepdims=self.keepdims)
         scale = 2.0**self.input_exponent / self.activation.scale
         factor = np.float32(scale / (inputs.shape[1] * inputs.shape[2]))

@@ -9,6 +9,8 @@ import keras
 from keras import ops
 from qkeras.base_quantizer import BaseQuantizer
 
+from bompnas.networks.fused import fake_quantize
+
 # Keeps steps of dead channels positive and normal in float32.
 SMALLEST_STEP = 2.0**-40
 
@@ -40,13 +42,18 @@ class WeightQuantizer(BaseQuantizer):
         self.axis = axis
         self.levels = 2 ** (bits - 1) - 1 if levels is None else levels
 
-    def step(self, kernel):
-        """Step of each output channel, broadcastable against the kernel."""
+    def step(self, kernel, reciprocal=None):
+        """Step of each output channel, broadcastable against the kernel.
+
+        Args:
+            kernel: Float weights.
+            reciprocal: 1 / levels where it is another one than the quantizer's.
+        """
         axes = [axis for axis in range(len(kernel.shape)) if axis != self.axis % len(kernel.shape)]
         largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
         # A product: TensorFlow's graph optimizer makes one of a division by a constant, which rounds differently, and
         # steps must be the same bits in a graph and out of it.
-        return ops.maximum(largest * (1.0 / self.levels), SMALLEST_STEP)
+        return ops.maximum(largest * (1.0 / self.levels if reciprocal is None else reciprocal), SMALLEST_STEP)
 
     def integers(self, kernel, step):
         """The kernel's integers as floats; `step` is as `step()` returns it, or larger."""
@@ -115,6 +122,11 @@ class ActivationQuantizer(BaseQuantizer):
         """What INT8 storage holds for 0: -128 without negative values, so that 256 levels fit."""
         return 0 if self.signed else -128
 
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Scale, low and high: all that a policy changes about the quantizer."""
+        return self.scale, float(self.low), float(self.high)
+
     def from_real_integers(self, values):
         """Grid values of `values` given in units of the scale but not yet rounded: what an integer kernel ends with."""
         rounded = ops.floor(values + 0.5) if self.half_up else ops.round(values)
@@ -124,6 +136,16 @@ class ActivationQuantizer(BaseQuantizer):
         """Values on the grid, with a straight-through gradient inside the range and none outside."""
         clipped = ops.clip(values, self.low * self.scale, self.high * self.scale)
         return straight_through(clipped, self.from_real_integers(clipped / self.scale))
+
+    def fake(self, values, numbers=None):
+        """The same for training only: faster, and ties are always rounded up.
+
+        Args:
+            values: Any tensor.
+            numbers: Scale, low and high where they are others than the quantizer's.
+        """
+        scale, low, high = self.numbers if numbers is None else numbers
+        return fake_quantize(values, scale, low, high, self.signed)
 
     def get_config(self):
         """Constructor arguments."""

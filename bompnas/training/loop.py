@@ -1,18 +1,27 @@
 """Training and evaluation: one trace, one batch shape, a whole epoch inside the graph.
 
-TensorFlow only: the epoch is a `tf.function` around the step. Keras' own `fit` traces the step twice, and again for a
-ragged last batch; for networks of this size and epochs this short, tracing is most of a trial.
+Keras' own `fit` traces its step twice, again for a ragged last batch, and updates each variable by operations of its
+own; for networks of this size and epochs this short, that is most of a trial. Here a step is a function of the
+training's state (`bompnas.training.state`), and an epoch is one call to the backend, on data that stays there.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from bompnas.training import augment
+from bompnas.networks import numbers
+from bompnas.training import augment, backends
 from bompnas.training.loss import Criterion
+from bompnas.training.optimizers import Adam, Schedule, Sgd
+from bompnas.training.state import State, Weights
+
+INFERRED = 512
+"""Images that are inferred at once, at most."""
 
 
 class DivergedError(ArithmeticError):
@@ -42,103 +51,148 @@ class Phase:
     augmentation: str = augment.NONE
 
 
-def train(
-    model: keras.Model,
-    criterion: Criterion,
-    images: np.ndarray,
-    labels: np.ndarray,
-    phase: Phase,
-    seed: int,
-    progress: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> list[float]:
-    """Trains a model in place.
+class Trainer:
+    """Trains models on the same images.
+
+    Quantized models that differ in nothing but a policy's numbers are trained by one compiled epoch.
 
     Args:
-        model: A functional model; its layers decide between training and inference by the `training` argument.
-        criterion: Gives the loss.
-        images: Shape (n, size, size, channels), uint8.
-        labels: Shape (n, ...).
-        phase: Epochs, optimizer, schedule, augmentation.
-        seed: Of the order and the augmentation.
-        progress: Told each epoch's number, from 1, and its mean loss.
-
-    Returns:
-        The mean training loss of each epoch.
-
-    Raises:
-        DivergedError: A loss is not finite.
+        criterion: Loss and metrics.
+        images: Shape (n, height, width, channels), values 0..255.
+        labels: As the criterion expects them.
     """
-    if phase.epochs == 0:
-        return []
-    batch_size = min(phase.batch_size, len(images))
-    steps = len(images) // batch_size
-    optimizer = _optimizer(phase, steps * phase.epochs)
-    optimizer.build(model.trainable_variables)
-    run_epoch = _epoch(model, criterion, optimizer)
-    losses = []
-    for epoch in range(phase.epochs):
-        generator = np.random.default_rng([seed, epoch])
-        order = generator.permutation(len(images))[: steps * batch_size].reshape(steps, batch_size)
-        shown = augment.augmented(images, phase.augmentation, generator)
-        loss = float(run_epoch(tf.constant(shown), tf.constant(labels), tf.constant(order)))
-        if not np.isfinite(loss):
-            raise DivergedError(f"the training loss became {loss} in epoch {epoch + 1}; a lower learning rate may help")
-        losses.append(loss)
-        progress(epoch + 1, loss)
-    return losses
+
+    def __init__(self, criterion: Criterion, images: np.ndarray, labels: np.ndarray):
+        self._criterion = criterion
+        self._images = images
+        self._labels = np.asarray(labels)
+        self._data: dict[str, tuple[Any, Any]] = {}
+        self._epochs: dict[tuple, Callable] = {}
+
+    def train(
+        self,
+        model: keras.Model,
+        phase: Phase,
+        seed: int,
+        progress: Callable[[State], None] = lambda state: None,
+        begin: State | None = None,
+        keep_every: int | None = None,
+    ) -> list[float]:
+        """Trains a model in place on shuffled batches of one size; a rest of images waits for another epoch.
+
+        Args:
+            model: Takes images with values 0..255.
+            phase: Epochs, optimizer, schedule, augmentation.
+            seed: Of the order and the augmentation.
+            progress: Told the state after each epoch; `keep_every` says which of them hold arrays.
+            begin: Where to go on, of the same model, phase, seed and images; None at the beginning.
+            keep_every: The state holds its arrays after so many epochs and at the end; None for never.
+
+        Returns:
+            The mean training loss of each epoch.
+
+        Raises:
+            DivergedError: A loss is not finite.
+        """
+        count = len(self._images)
+        batch_size = min(phase.batch_size, count)
+        steps = count // batch_size
+        weights = Weights(model)
+        arrays = weights.read()
+        state = (arrays, optimizer(phase, steps).begin(len(arrays[0])))
+        losses: list[float] = []
+        if begin is not None:
+            state = (begin.arrays[: len(arrays)], begin.arrays[len(arrays) :])
+            losses = list(begin.losses)
+        if len(losses) < phase.epochs:
+            epoch = self._compiled(model, weights, phase, steps)
+        constants = (numbers.of(model), weights.decayed)
+        for number in range(len(losses), phase.epochs):
+            generator = np.random.default_rng([seed, number])
+            order = generator.permutation(count)[: steps * batch_size].astype(np.int32)
+            chosen = augment.choices(count, self._images.shape[1], phase.augmentation, generator)
+            batches = tuple(
+                array.reshape(steps, batch_size) for array in (order, *(values[order] for values in chosen))
+            )
+            state, loss = epoch(self._resident(phase.augmentation), batches, constants, state)
+            losses.append(float(loss))
+            if not math.isfinite(losses[-1]):
+                raise DivergedError(
+                    f"the training loss became {losses[-1]} in epoch {number + 1}; a lower learning rate may help"
+                )
+            kept = keep_every is not None and ((number + 1) % keep_every == 0 or number + 1 == phase.epochs)
+            arrays = tuple(np.asarray(array) for part in state for array in part) if kept else ()
+            progress(State(number + 1, tuple(losses), arrays))
+        weights.write(state[0])
+        return losses
+
+    def _resident(self, augmentation: str) -> tuple[Any, Any]:
+        """Images and labels on the backend's device."""
+        if augmentation not in self._data:
+            images = augment.prepared(np.asarray(self._images), augmentation)
+            self._data = {augmentation: (ops.convert_to_tensor(images), ops.convert_to_tensor(self._labels))}
+        return self._data[augmentation]
+
+    def _compiled(self, model: keras.Model, weights: Weights, phase: Phase, steps: int) -> Callable:
+        """The compiled epoch for a model, or that of an earlier one of the same structure."""
+        quantized = len(numbers.of(model)) > 0
+        key = (numbers.structure(model) if quantized else id(model), phase)
+        if key not in self._epochs:
+            self._epochs[key] = backends.current().epoch(self._step(model, weights, optimizer(phase, steps)))
+        return self._epochs[key]
+
+    def _step(self, model: keras.Model, weights: Weights, rule: Adam | Sgd) -> backends.Step:
+        criterion, size = self._criterion, self._images.shape[1:3]
+        differentiate = backends.current().value_and_gradient
+
+        def step(data, batch, constants, state):
+            images, labels = data
+            indices, *chosen = batch
+            policy, decayed = constants
+            (parameters, *others), variables = state
+            shown = ops.cast(augment.views(images, indices, tuple(chosen), size), "float32")
+            targets = ops.take(labels, indices, axis=0)
+
+            def loss(parameters):
+                with numbers.given(model, policy):
+                    outputs, own, after = weights.call((parameters, *others), shown)
+                return criterion.loss(targets, ops.cast(outputs, "float32")) + own, after
+
+            (value, after), gradient = differentiate(loss, parameters)
+            parameters, variables = rule.update(parameters, gradient, decayed, variables)
+            return ((parameters, *after), variables), value
+
+        return step
 
 
-def evaluate(
-    model: keras.Model, criterion: Criterion, images: np.ndarray, labels: np.ndarray, batch_size: int
-) -> dict[str, float]:
+def optimizer(phase: Phase, steps: int) -> Adam | Sgd:
+    """The optimizer of a phase whose epochs have so many steps."""
+    kind = Sgd if phase.optimizer == "sgd" else Adam
+    schedule = Schedule(phase.learning_rate, steps * phase.epochs if phase.schedule == "cosine" else None)
+    return kind(schedule, phase.weight_decay)
+
+
+def train(
+    model: keras.Model, criterion: Criterion, images: np.ndarray, labels: np.ndarray, phase: Phase, seed: int
+) -> list[float]:
+    """Trains one model in place; see `Trainer.train`."""
+    return Trainer(criterion, images, labels).train(model, phase, seed)
+
+
+def evaluate(model: keras.Model, criterion: Criterion, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Loss and metrics of a model in inference, over all images."""
-    return criterion.measure(labels, predict(model, images, batch_size))
+    return criterion.measure(labels, predict(model, images))
 
 
-def predict(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Outputs for all images; the last batch is padded so that one shape is traced."""
-
-    @tf.function(reduce_retracing=True)
-    def infer(batch):
-        return model(tf.cast(batch, tf.float32), training=False)
-
-    batch_size = min(batch_size, len(images))
-    return np.concatenate([np.asarray(infer(batch))[:count] for batch, count in _batches(images, batch_size)])
-
-
-def _batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+def predict(model: keras.Model, images: np.ndarray, batch_size: int = INFERRED) -> np.ndarray:
+    """Outputs for all images, inferred in batches of one size; the last one is padded."""
+    infer = backends.current().inference(model)
+    batches = math.ceil(len(images) / batch_size)
+    batch_size = math.ceil(len(images) / batches)
+    outputs = []
     for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
+        batch = np.asarray(images[start : start + batch_size])
         missing = batch_size - len(batch)
-        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch, len(batch)
-
-
-def _optimizer(phase: Phase, steps: int) -> keras.optimizers.Optimizer:
-    rate = phase.learning_rate
-    if phase.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    decay = phase.weight_decay or None
-    if phase.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-    else:
-        optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _epoch(model: keras.Model, criterion: Criterion, optimizer: keras.optimizers.Optimizer) -> Callable:
-    variables = model.trainable_variables
-
-    @tf.function
-    def run_epoch(images, labels, order):
-        total = tf.constant(0.0)
-        for batch in order:
-            with tf.GradientTape() as tape:
-                outputs = model(tf.cast(tf.gather(images, batch), tf.float32), training=True)
-                loss = criterion.loss(tf.gather(labels, batch), outputs)
-                loss += tf.add_n(model.losses) if model.losses else 0.0
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            total += loss
-        return total / tf.cast(tf.shape(order)[0], tf.float32)
-
-    return run_epoch
+        padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+        outputs.append(infer(padded)[: len(batch)])
+    return np.concatenate(outputs)

@@ -84,6 +84,7 @@ class Setup:
             ),
             seed=_derived_seed(self.experiment.seed, 0, candidates[0].trial),
             device=self.measured,
+            precision=training.precision,
             checkpoint_every=self.experiment.checkpoint_every,
             checkpoint=checkpoint,
         )

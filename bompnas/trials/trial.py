@@ -6,7 +6,6 @@ BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the 
 
 import contextlib
 import dataclasses
-import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,11 @@ from bompnas.hardware.model import MeasuredModel
 from bompnas.networks import float_model, fold, quantize
 from bompnas.networks.heads import Head, HeadSource
 from bompnas.space.network import Network
-from bompnas.training import loop
-from bompnas.training.loop import Phase
+from bompnas.training import backends, loop, state
+from bompnas.training.loop import Phase, Trainer
 from bompnas.training.loss import Criterion
-from bompnas.trials.events import Epoch
+from bompnas.training.state import State
+from bompnas.trials.events import Checkpoint, Epoch
 from bompnas.trials.executor import Arrays, Shared, Tell, ignore
 
 PARTS = ("train", "validation", "test")
@@ -44,6 +44,8 @@ class TrialTask:
         test: Whether the test part is measured too.
         keep_models: Whether each policy's quantized model comes back.
         device: What measures each policy's quantized network, once; None for no such costs.
+        precision: Of the float training: `float32`, `bfloat16` (weights stay in float32), or `auto`, which is bfloat16
+            on a GPU and float32 elsewhere.
         checkpoint_every: Epochs from one checkpoint to the next; None for none.
         checkpoint: What an earlier attempt at this task told last, to go on from; None to begin.
     """
@@ -57,6 +59,7 @@ class TrialTask:
     test: bool = False
     keep_models: bool = False
     device: MeasuredModel | None = None
+    precision: str = "float32"
     checkpoint_every: int | None = None
     checkpoint: bytes | None = None
 
@@ -118,21 +121,16 @@ def train_quantized(
     Raises:
         DivergedError: The float training's loss is not finite; there is nothing to quantize then.
     """
-    keras.backend.clear_session()
-    gc.collect()
+    keras.backend.clear_session()  # and collects what earlier trials left
     keras.utils.set_random_seed(task.seed)
-    clock = Clock()
-
-    def teller(phase: str, policy: int) -> Callable[[int, float], None]:
-        total = (task.early if phase == "float" else task.qaft).epochs
-        return lambda number, loss: tell(Epoch(phase, policy, number, total, loss))
-
-    with clock("build"):
+    clock, stages = Clock(), _Stages(task, tell)
+    with clock("build"), _precision(task.precision):
         head = task.head.head()
         model = build(task.networks[0], head)
         criterion = Criterion.of(head, model)
+        trainer = Trainer(criterion, *arrays["train"])
     with clock("train"):
-        losses = loop.train(model, criterion, *arrays["train"], task.early, task.seed, teller("float", 0))
+        losses = stages.train(trainer, model, "float", 0)
     with clock("evaluate"):
         float_metrics = _measure(model, criterion, arrays, task, "float_")
     with clock("quantize"):
@@ -147,9 +145,7 @@ def train_quantized(
             with own("quantize"):
                 quantized = quantize.quantize(folded, quantize.Policy.of(network, task.networks[0]), calibration)
             with own("qaft"):
-                losses = loop.train(
-                    quantized, criterion, *arrays["train"], task.qaft, task.seed + 1, teller("qaft", index)
-                )
+                losses = stages.train(trainer, quantized, "qaft", index)
             with own("evaluate"):
                 metrics = _measure(quantized, criterion, arrays, task, "")
             if task.device is not None:
@@ -162,6 +158,42 @@ def train_quantized(
         curves.setdefault("qaft_loss", losses)
         outcomes.append(Outcome({**float_metrics, **metrics}, own.seconds, model=model))
     return TrialResult(tuple(outcomes), clock.seconds, curves)
+
+
+class _Stages:
+    """The trainings of a trial, one after the other: tells of their epochs, keeps and takes up their checkpoints."""
+
+    def __init__(self, task: TrialTask, tell: Tell):
+        self._task = task
+        self._tell = tell
+        self._states = {} if task.checkpoint is None else state.unpack(task.checkpoint)
+
+    def train(self, trainer: Trainer, model: keras.Model, phase: str, policy: int) -> list[float]:
+        """Trains a model in a phase, from where an earlier attempt at the task came to."""
+        name = f"{phase} {policy}"
+        settings = self._task.early if phase == "float" else self._task.qaft
+
+        def progress(reached: State) -> None:
+            self._tell(Epoch(phase, policy, reached.epoch, settings.epochs, reached.losses[-1]))
+            if reached.arrays:
+                self._states[name] = reached
+                self._tell(Checkpoint(state.pack(self._states)))
+
+        seed = self._task.seed + (phase != "float")
+        return trainer.train(model, settings, seed, progress, self._states.get(name), self._task.checkpoint_every)
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Builds layers that compute in a precision; `auto` is bfloat16 on a GPU, float32 elsewhere."""
+    if name == "auto":
+        name = "bfloat16" if backends.current().has_gpu() else "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 class Clock:
@@ -210,5 +242,5 @@ def _measure(model, criterion: Criterion, arrays, task: TrialTask, prefix: str) 
     return {
         f"{prefix}{short}_{name}": value
         for part, short in parts.items()
-        for name, value in loop.evaluate(model, criterion, *arrays[part], task.early.batch_size).items()
+        for name, value in loop.evaluate(model, criterion, *arrays[part]).items()
     }

@@ -1,11 +1,19 @@
+import dataclasses
+import types
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from bompnas.networks import float_model, fold, fused, quantize
 from bompnas.networks.heads import HeadSource
-from bompnas.training import loop
-from bompnas.training.loop import DivergedError, Phase
+from bompnas.space import loader
+from bompnas.space.head import DenseHead
+from bompnas.training import backends, loop
+from bompnas.training.loop import DivergedError, Phase, Trainer
 from bompnas.training.loss import Criterion
+from bompnas.training.state import pack, unpack
 
 
 @pytest.fixture
@@ -29,10 +37,11 @@ def make(seed=0):
 def test_training_learns_and_reports_every_epoch(data):
     model, criterion = make()
     told = []
-    losses = loop.train(model, criterion, *data, Phase(12, 0.01, batch_size=32), 0, lambda *event: told.append(event))
+    losses = Trainer(criterion, *data).train(model, Phase(12, 0.01, batch_size=32), 0, told.append)
     assert losses[-1] < losses[0] / 2
-    assert told == list(enumerate(losses, start=1))
-    assert loop.evaluate(model, criterion, *data, 50)["accuracy"] > 0.9
+    assert [(state.epoch, state.losses[-1]) for state in told] == list(enumerate(losses, start=1))
+    assert not any(state.arrays for state in told)
+    assert loop.evaluate(model, criterion, *data)["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("augmentation", ["none", "standard"])
@@ -57,16 +66,148 @@ def test_it_takes_the_steps_that_keras_takes(data):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "quantized"), [("adam", 0.1, False), ("sgd", 0.1, False), ("adam", 0.0, True)]
+)
+def test_fifty_steps_follow_those_of_plain_keras(optimizer, decay, quantized):
+    """A convolutional network with batch normalization, and its quantized form: losses and weights stay together."""
+    images, labels = convolutional_data()
+    phase = Phase(5, 0.005, "cosine", 16, optimizer, decay)
+    ours, criterion = convolutional(quantized)
+    trainer = Trainer(criterion, images, labels)
+    losses = trainer.train(ours, phase, 3)
+    theirs, _ = convolutional(quantized)
+    plain(theirs)
+    rate = keras.optimizers.schedules.CosineDecay(0.005, 50)
+    if optimizer == "sgd":
+        stepper = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay or None)
+    else:
+        stepper = keras.optimizers.Adam(rate, weight_decay=decay or None)
+    stepper.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    stepper.build(theirs.trainable_variables)
+
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            loss = criterion.loss(labels, theirs(images, training=True))
+        stepper.apply(tape.gradient(loss, theirs.trainable_variables), theirs.trainable_variables)
+        return loss
+
+    expected = []
+    for epoch in range(5):
+        order = np.random.default_rng([3, epoch]).permutation(len(images))[:160].reshape(10, 16)
+        of_epoch = [float(step(tf.constant(images[batch], tf.float32), labels[batch])) for batch in order]
+        expected.append(np.mean(of_epoch))
+    tolerance = 2e-3 if quantized else 2e-4  # a value near a tie may fall on either side of it
+    np.testing.assert_allclose(losses, expected, rtol=tolerance)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=5 * tolerance)
+
+
+def convolutional_data():
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 3, 163)
+    images = generator.integers(0, 100, (163, 8, 8, 1))
+    images[np.arange(163), labels] += 100
+    return images.astype("uint8"), labels
+
+
+def small_network():
+    """A stem, two bottlenecks, one with a residual sum, and a last convolution."""
+    space = loader.load("search_spaces/mobilenetv2_digits.yaml", head=DenseHead(3))
+    genotype = {name: 0 if name.endswith("repetitions") else value for name, value in space.seed.items()}
+    genotype["block2.repetitions"] = 2
+    return space.decode(genotype)
+
+
+def convolutional(quantized):
+    network = small_network()
+    keras.utils.set_random_seed(5)
+    head = HeadSource("classification", 3).head()
+    model = float_model.build(network, head)
+    if quantized:
+        images = convolutional_data()[0].astype("float32")
+        loop.train(model, Criterion.of(head, model), images, convolutional_data()[1], Phase(2, 0.01, batch_size=16), 0)
+        folded = fold.fold(model)
+        model = quantize.quantize(folded, quantize.Policy.of(network), quantize.Calibration.of(folded, images))
+    return model, Criterion.of(head, model)
+
+
+def plain(model):
+    """Lets layers compute as Keras and QKeras do, without our fused operations."""
+    for layer in model.layers:
+        if isinstance(layer, fused.BatchNormalization):
+            layer.call = types.MethodType(keras.layers.BatchNormalization.call, layer)
+        if isinstance(layer, fused.Conv2D):
+            layer.convolution_op = types.MethodType(keras.layers.Conv2D.convolution_op, layer)
+        if hasattr(layer, "numbers"):
+            layer.activation.fake = lambda values, numbers=None, quantizer=layer.activation: quantizer(values)
+
+
+def test_policies_of_one_network_share_a_compiled_epoch(monkeypatch):
+    """Training the second policy by the first one's epoch gives what an epoch of its own gives."""
+    images, labels = convolutional_data()
+    network = small_network()
+    keras.utils.set_random_seed(5)
+    head = HeadSource("classification", 3).head()
+    folded = fold.fold(float_model.build(network, head))
+    calibration = quantize.Calibration.of(folded, images.astype("float32"))
+    compiled = []
+    real = backends.current().epoch
+    monkeypatch.setattr(backends.current(), "epoch", lambda step: compiled.append(step) or real(step))
+
+    def make(bits, activation_bits):
+        layers = tuple(
+            dataclasses.replace(layer, weight_bits=bits, activation_bits=activation_bits) for layer in network.layers
+        )
+        policy = quantize.Policy.of(dataclasses.replace(network, layers=layers))
+        return quantize.quantize(folded, policy, calibration)
+
+    phase = Phase(2, 0.001, batch_size=16)
+    trainer = Trainer(Criterion.of(head, folded), images, labels)
+    shared = [make(8, 8), make(4, 8), make(5, 6)]
+    losses = [trainer.train(model, phase, 1) for model in shared]
+    assert len(compiled) == 1
+    assert len({tuple(values) for values in losses}) == 3
+    for model, found, bits in zip(shared, losses, [(8, 8), (4, 8), (5, 6)], strict=True):
+        alone = make(*bits)
+        assert Trainer(Criterion.of(head, folded), images, labels).train(alone, phase, 1) == found
+        for a, b in zip(model.get_weights(), alone.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_cosine_schedule_ends_at_zero_and_decay_shrinks_kernels_only(data, optimizer):
-    model, _ = make()
-    phase = Phase(4, 0.01, schedule="cosine", optimizer=optimizer, weight_decay=0.1)
-    built = loop._optimizer(phase, 100)
-    built.build(model.trainable_variables)
-    rates = [float(built._learning_rate(step)) for step in (0, 50, 100)]
-    assert rates == pytest.approx([0.01, 0.005, 0.0], abs=1e-7)
-    decays = [built._use_weight_decay(variable) for variable in model.trainable_variables]
-    assert decays == [True, False, True, False]
+def test_a_training_goes_on_from_its_state_as_if_nothing_had_happened(data, optimizer):
+    phase = Phase(5, 0.01, "cosine", 32, optimizer, augmentation="shift")
+    model, criterion = make()
+    trainer = Trainer(criterion, *data)
+    states = []
+    losses = trainer.train(model, phase, 7, states.append, keep_every=2)
+    assert [bool(state.arrays) for state in states] == [False, True, False, True, True]
+    for state in (states[1], states[3], states[4]):
+        again, _ = make(seed=9)
+        (loaded,) = unpack(pack({"float 0": state})).values()
+        assert Trainer(criterion, *data).train(again, phase, 7, begin=loaded) == losses
+        for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_dropout_draws_anew_at_every_step_and_goes_on_from_its_state(data):
+    def dropping():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4, 4, 1))
+        values = keras.layers.Dropout(0.5, seed=1)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, -1)(inputs)))
+        head = HeadSource("classification", 3).head()
+        model = keras.Model(inputs, head.apply(values))
+        return model, Criterion.of(head, model)
+
+    model, criterion = dropping()
+    states = []
+    losses = Trainer(criterion, *data).train(model, Phase(3, 1e-9, batch_size=130), 0, states.append, keep_every=1)
+    assert len(set(losses)) == 3
+    again, _ = dropping()
+    found = Trainer(criterion, *data).train(again, Phase(3, 1e-9, batch_size=130), 0, begin=states[0])
+    assert found == losses
 
 
 def test_prediction_does_not_depend_on_the_batch_size(data):

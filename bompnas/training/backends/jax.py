@@ -1,0 +1,49 @@
+"""Training and inference on JAX, compiled with XLA."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from jax import numpy as jnp
+
+from bompnas.training.backends import Step
+
+
+def value_and_gradient(function: Callable, parameters: Any) -> tuple[tuple[Any, Any], Any]:
+    """See `Backend`."""
+    return jax.value_and_grad(function, has_aux=True)(parameters)
+
+
+def epoch(step: Step) -> Callable:
+    """See `Backend`."""
+
+    @functools.partial(jax.jit, donate_argnums=3)
+    def run(data, batches, constants, state):
+        state, losses = jax.lax.scan(lambda state, batch: step(data, batch, constants, state), state, batches)
+        return state, jnp.mean(losses)
+
+    def called(data, batches, constants, state):
+        return run(data, batches, constants, jax.tree.map(jnp.array, state))  # a copy: donated buffers are gone
+
+    return called
+
+
+def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """See `Backend`."""
+
+    @jax.jit
+    def infer(trained, others, images):
+        outputs, _ = model.stateless_call(trained, others, images.astype("float32"), training=False)
+        return outputs
+
+    trained = [variable.value for variable in model.trainable_variables]
+    others = [variable.value for variable in model.non_trainable_variables]
+    return lambda images: np.asarray(infer(trained, others, images))
+
+
+def has_gpu() -> bool:
+    """See `Backend`."""
+    return jax.default_backend() == "gpu"

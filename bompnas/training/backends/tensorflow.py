@@ -1,0 +1,58 @@
+"""Training and inference on TensorFlow.
+
+A whole epoch is one graph. It is compiled with XLA on a GPU only: on the CPU XLA's depthwise convolutions are several
+times slower than TensorFlow's kernels. Inference is not traced at all: a trial infers a few batches, and tracing a
+graph takes longer than they do.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bompnas.training.backends import Step
+
+
+def value_and_gradient(function: Callable, parameters: Any) -> tuple[tuple[Any, Any], Any]:
+    """See `Backend`."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(parameters)
+        loss, besides = function(parameters)
+    return (loss, besides), tape.gradient(loss, parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def epoch(step: Step) -> Callable:
+    """See `Backend`."""
+
+    @tf.function(autograph=False, jit_compile=has_gpu())
+    def run(data, batches, constants, state):
+        steps = tf.shape(batches[0])[0]
+
+        def body(index, total, state):
+            batch = tuple(tf.gather(array, index) for array in batches)
+            state, loss = step(data, batch, constants, state)
+            return index + 1, total + loss, state
+
+        _, total, state = tf.while_loop(
+            lambda index, *_: index < steps, body, (0, tf.constant(0.0), state), maximum_iterations=steps
+        )
+        return state, total / tf.cast(steps, tf.float32)
+
+    def called(data, batches, constants, state):
+        return run(*tf.nest.map_structure(tf.convert_to_tensor, (data, batches, constants, state)))
+
+    return called
+
+
+def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """See `Backend`."""
+    return lambda images: model(tf.cast(images, tf.float32), training=False).numpy()
+
+
+@functools.cache
+def has_gpu() -> bool:
+    """See `Backend`."""
+    return bool(tf.config.list_physical_devices("GPU"))
