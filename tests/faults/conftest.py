@@ -23,6 +23,14 @@ from bompnas.trials.record import Record
 HERE = Path(__file__).parent
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves the long storms to `-m slow`."""
+    if "slow" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="started by hand, with -m slow"))
+
+
 class Server:
     """Runs of the command line, forked from a process that has imported everything; see drive.py."""
 

@@ -1,10 +1,17 @@
 """Kills at random moments: no finished trial is lost, and a run goes on as if undisturbed."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+import bompnas
 
 KILLS = 6  # of a storm
 
@@ -72,7 +79,10 @@ def kill_both(driver, generator):
     return 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_driver_that_is_killed_again_and_again_loses_nothing(place, check, undisturbed, seed):
     whole, generator, struck = undisturbed(place), np.random.default_rng(seed), 0
     while struck < KILLS:
@@ -138,3 +148,25 @@ def test_a_report_that_a_kill_prevented_is_written(place, check):
     here.finish()
     check(here)
     assert here.epochs() == done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["workers=1", "workers=2"])
+def test_a_run_of_real_trials_that_is_killed_again_and_again_loses_nothing(place, check, workers):
+    here = place(training={"epochs": 4}, final={"epochs": 4, "qaft_epochs": 2}, checkpoint_every=1)
+    command = [sys.executable, "-m", "bompnas.run", here.file, "--out", here.folder, "--set", workers]
+    environment = {**os.environ, "PYTHONPATH": str(Path(bompnas.__file__).parents[1])}
+    generator, before, status, struck = np.random.default_rng(30), {}, None, 0
+    while status != 0:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(generator.uniform(5, 40))
+        process.kill()
+        status = process.wait()
+        assert status in (0, -signal.SIGKILL)
+        struck += status != 0
+        after = here.finished()
+        assert_kept(before, after)
+        before = after
+    print(f"{struck} kills")
+    check(here)
