@@ -16,6 +16,8 @@ import numpy as np
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
+from bompnas.whole_files import replacing
+
 INK = "#1b2230"
 MUTED = "#667085"
 GRID = "#e4e7ec"
@@ -128,7 +130,8 @@ def text_colour(background: str) -> str:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Writes the figure on white, 200 dots an inch."""
-    figure.savefig(path, format="png", dpi=200, facecolor=PAPER, metadata={"Software": None})
+    with replacing(path) as draft:
+        figure.savefig(draft, format="png", dpi=200, facecolor=PAPER, metadata={"Software": None})
 
 
 def to_svg(figure: Figure, name: str, description: str, titles: Mapping[str, str]) -> str:
