@@ -1,6 +1,5 @@
 """Tasks in this process, one after the other, where they can be debugged."""
 
-import functools
 import itertools
 from collections import deque
 from types import TracebackType
@@ -52,4 +51,22 @@ class InProcess:
     def next_finished(self, listen: Listen = unheard) -> tuple[int, Any]:
         """Runs the task that was submitted first."""
         handle, task = self._waiting.popleft()
-        return handle, process.attempt(self._function, task, functools.partial(listen, handle))
+
+        def tell(event: Any) -> None:
+            try:
+                listen(handle, event)
+            except Exception as error:
+                raise _ListenerError(error) from error
+
+        try:
+            return handle, process.attempt(self._function, task, tell)
+        except _ListenerError as failed:
+            raise failed.error from None
+
+
+class _ListenerError(BaseException):
+    """Carries an error of the driver's own, such as a full disk's, past the task, whose failure it is not."""
+
+    def __init__(self, error: Exception):
+        super().__init__(error)
+        self.error = error

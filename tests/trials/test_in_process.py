@@ -20,3 +20,19 @@ def test_it_lets_ctrl_c_through():
         executor.submit(None)
         with pytest.raises(KeyboardInterrupt):
             executor.next_finished()
+
+
+def test_an_error_of_who_listens_is_not_the_tasks(tmp_path):
+    def full(handle, event):
+        raise OSError(28, "No space left on device")
+
+    def careless(task, tell):
+        try:
+            tell("an epoch")
+        except Exception:
+            return "went on without"
+
+    with InProcess(careless, threads=1) as executor:
+        executor.submit("task")
+        with pytest.raises(OSError, match="No space left"):
+            executor.next_finished(full)
