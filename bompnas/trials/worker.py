@@ -183,7 +183,6 @@ def _serve(channel: Channel) -> None:
         return
     say(STARTED, time.monotonic())
     result = process.attempt(function, task, lambda event: say(TOLD, event))
-    ctypes.CDLL(None).malloc_trim(0)  # gives back what the allocator keeps: what is left is what the task has left
     try:
         say(DONE, result)
     except ConnectionError:
