@@ -48,7 +48,7 @@ def _case(found: Study, case: Case, picture: Path) -> Iterator[str]:
     yield (
         f"{facts['images']:,} training images, {facts['validation']:,} to validate, {facts['epochs']} + "
         f"{facts['qaft_epochs']} epochs, batches of {facts['batch']}; "
-        f"{min(len(found.trials('ours', network)) for network in found.networks)} seeds or more."
+        f"{_count(min(len(found.trials('ours', network)) for network in found.networks), 'trial')} of each network."
     )
     yield from ("", *_totals(found), "", f"![Phases]({picture.name})")
     for clock, title in (("wall", "Wall time by phase [s]"), ("cpu", "CPU time by phase [s]")):

@@ -80,6 +80,7 @@ def measure(
         variants: Of the baseline, of which the fastest is taken.
     """
     with Worker(threads) as ours, Worker(threads) as baseline:
+        starts = {side: _started(worker, case, data) for side, worker in zip(SIDES, (baseline, ours), strict=True)}
         networks = rows.once({"kind": "networks"}, ours.run, cases.networks, case, data)["networks"]
         facts = rows.once({"kind": "facts"}, ours.run, cases.facts, case, data)
 
@@ -90,10 +91,9 @@ def measure(
             return baseline.run(workers.baseline, case, data, networks[name], seed, epochs, variant)
 
         common = {"threads": threads}
-        for side, worker in zip(SIDES, (baseline, ours), strict=True):
-            _, start = worker.timed(cases.facts, case, data)
+        for side in SIDES:
             first = run(side, "seed", WARM_UP_SEED, VARIANTS[0])
-            rows.once({"kind": "first", **common, "side": side}, dict, start=start, **first)
+            rows.once({"kind": "first", **common, "side": side}, dict, start=starts[side], **first)
         for variant in variants:
             rows.once({"kind": "variant", "variant": variant}, run, "baseline", "seed", 0, variant)
         best = fastest(rows)
@@ -111,6 +111,11 @@ def measure(
                 rows.once(key, run, "ours", name, seed, best, policies=POLICIES)
             key = {"kind": "bare", **common, "network": name}
             rows.once(key, ours.run, workers.kernels, networks[name], facts["batch"])
+
+
+def _started(worker: Worker, case: Case, data: str | None) -> float:
+    """Time that a process takes to start, to import and to read the data [s]."""
+    return worker.timed(cases.facts, case, data)[1]
 
 
 def fastest(rows: Rows) -> str:

@@ -1,6 +1,7 @@
 """A process for each side, which lives for many trials as that of a search does."""
 
 import concurrent.futures
+import logging
 import multiprocessing
 import os
 import time
@@ -42,6 +43,7 @@ class Worker:
 
 def _prepare(variables: dict[str, str]) -> None:
     os.environ.update(variables)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new network's tracing
 
 
 # Functions of both sides; each loads its libraries in the worker.
