@@ -50,6 +50,7 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     def _normalize_in_tensorflow(inputs, scale, offset, epsilon):
+        scale, offset = (tf.convert_to_tensor(vector) for vector in (scale, offset))
         if inputs.shape[-1] % 4 == 0:  # what the fused kernel is vectorized for; it is slow otherwise
             return _normalize_fused(inputs, scale, offset, epsilon)
         outputs, mean, variance = _normalize_by_products(inputs, scale, offset, epsilon)
@@ -143,7 +144,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         values = ops.cast(inputs, "float32")
         outputs, mean, variance = normalize(
-            values, ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta), self.epsilon
+            values, ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32"), self.epsilon
         )
         share = 1.0 - self.momentum
         self.moving_mean.assign(self.moving_mean + (mean - self.moving_mean) * share)
