@@ -41,7 +41,7 @@ def main() -> None:
     """Measures what the command line asks for and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="CIFAR-10 as an .npz file; through Keras if not given")
-    parser.add_argument("--images", type=int, help="training images, in place of all 45,000")
+    parser.add_argument("--images", type=int, help="training images, in place of all 45,000; a ninth to validate")
     parser.add_argument("--epochs", type=int, default=20, help="of float training")
     parser.add_argument("--networks", type=int, default=6, help="the seed network and random ones")
     parser.add_argument("--workers", nargs="*", type=int, default=[2, 3, 6], help="trials at a time, besides one")
@@ -51,7 +51,9 @@ def main() -> None:
     rows = Rows(options.work / "trials.jsonl")
     if not options.report:
         data = None if options.data is None else str(Path(options.data).resolve())
-        shortened = [] if options.images is None else [f"data.train_images={options.images}"]
+        shortened = []
+        if options.images is not None:
+            shortened = [f"data.train_images={options.images}", f"data.validation={max(1, options.images // 9)}"]
         case = Case("cifar10", (*shortened, f"training.epochs={options.epochs}"), options.networks)
         measure(case, data, options.workers, rows)
     print(f"written: {gpu_page.write(options.work.parent / 'gpu_trials.md', list(rows))}")
@@ -68,13 +70,14 @@ def measure(case: Case, data: str | None, counts: Sequence[int], rows: Rows) -> 
     """
     rows.once({"kind": "machine"}, dict, cpu=machine(("jax", "keras", "qkeras-v3")), gpu=gpu())
     with Worker(_threads(1), ENVIRONMENT) as worker:
+        first = _first(worker, case, data)
+        rows.once({"kind": "first"}, dict, **first)
         networks = rows.once({"kind": "networks"}, worker.run, cases.networks, case, data)["networks"]
         rows.once({"kind": "facts"}, worker.run, cases.facts, case, data)
-        todo = [name for name in networks if not rows.holds({"kind": "trial", "network": name})]
-        if todo:
-            rows.once({"kind": "first"}, _first, worker, case, data, networks["seed"])
-        for name in todo:
+        for name in networks:
             key = {"kind": "trial", "network": name}
+            if rows.holds(key):
+                continue
             row = rows.once(key, worker.run, workers.ours, case, data, networks[name], 0, None, 1)
             print(f"  {row['metrics']}, GPU memory in use: {used_memory()}", flush=True)
     for count in counts:
@@ -91,7 +94,7 @@ def together(case: Case, data: str | None, networks: dict[str, str], count: int)
     crew = [Worker(_threads(count), ENVIRONMENT) for _ in range(count)]
     with futures.ThreadPoolExecutor(count) as threads:
         try:
-            list(threads.map(lambda worker: _first(worker, case, data, networks["seed"]), crew))
+            list(threads.map(lambda worker: _first(worker, case, data), crew))
             waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
             for network in networks.values():
                 waiting.put(network)
@@ -132,9 +135,9 @@ def _nvidia(query: str) -> str | None:
     return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
 
 
-def _first(worker: Worker, case: Case, data: str | None, network: str) -> dict[str, Any]:
-    """The process' start, imports, data, and a short trial; `start` and `trial` [s]."""
-    _, start = worker.timed(cases.facts, case, data)
+def _first(worker: Worker, case: Case, data: str | None) -> dict[str, Any]:
+    """The process' start, imports, data, and a short trial of a small network; `start` and `trial` [s]."""
+    network, start = worker.timed(cases.smallest, case, data)
     short = Case(case.name, WARM_UP, 1)
     _, trial = worker.timed(workers.ours, short, data, network, 0, None, 1)
     return {"start": start, "trial": trial}

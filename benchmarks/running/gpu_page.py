@@ -75,7 +75,7 @@ def _first(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if row["of"]["kind"] == "first":
             yield (
                 f"A process takes {row['start']:.0f} s to start, import and read the data, and {row['trial']:.0f} s "
-                "for a first, short trial."
+                "for a first, short trial of a small network."
             )
 
 

@@ -82,6 +82,13 @@ def networks(case: Case, data: str | None) -> dict[str, dict[str, str]]:
     return {"networks": {name: network.to_json() for name, network in found.items()}}
 
 
+def smallest(case: Case, data: str | None) -> str:
+    """JSON of the network of the first choices everywhere."""
+    space = prepared(case, data).problem.space
+    codes = space.canonical_codes(np.zeros_like(space.sizes)[None])
+    return space.decode(*space.genotypes(codes)).to_json()
+
+
 def policies(network, count: int) -> tuple:
     """The network, and the same one under random policies: each layer with 4 to 8 bits for its weights."""
     generator = np.random.default_rng(SAMPLED)

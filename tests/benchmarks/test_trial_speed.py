@@ -174,9 +174,7 @@ def quick():
     from speed import cases
 
     case = Case("digits", ("training.epochs=2", "data.test=0.5", "data.validation=0.3"), networks=2)
-    space = cases.prepared(case, None).problem.space
-    smallest = space.decode(*space.genotypes(space.canonical_codes(np.zeros_like(space.sizes)[None])))
-    return case, {**cases.networks(case, None)["networks"], "smallest": smallest.to_json()}
+    return case, {**cases.networks(case, None)["networks"], "smallest": cases.smallest(case, None)}
 
 
 def test_further_policies_differ_in_their_weights_alone(quick):
