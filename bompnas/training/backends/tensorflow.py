@@ -5,13 +5,15 @@ times slower than TensorFlow's kernels. Inference is not traced at all: a trial 
 graph takes longer than they do.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from bompnas.training.backends import Step
 
@@ -42,7 +44,8 @@ def epoch(step: Step) -> Callable:
         return state, total / tf.cast(steps, tf.float32)
 
     def called(data, batches, constants, state):
-        return run(*tf.nest.map_structure(tf.convert_to_tensor, (data, batches, constants, state)))
+        with _forgotten_gradients():
+            return run(*tf.nest.map_structure(tf.convert_to_tensor, (data, batches, constants, state)))
 
     return called
 
@@ -50,6 +53,16 @@ def epoch(step: Step) -> Callable:
 def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """See `Backend`."""
     return lambda images: model(tf.cast(images, tf.float32), training=False).numpy()
+
+
+@contextlib.contextmanager
+def _forgotten_gradients() -> Iterator[None]:
+    """Lets go of graphs: TensorFlow registers each custom gradient that it traces for ever, 8 MB with each trial."""
+    registered = ops.gradient_registry._registry
+    before = set(registered)
+    yield
+    for name in set(registered) - before:
+        del registered[name]
 
 
 @functools.cache
