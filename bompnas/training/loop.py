@@ -20,7 +20,7 @@ from bompnas.training.loss import Criterion
 from bompnas.training.optimizers import Adam, Schedule, Sgd
 from bompnas.training.state import State, Weights
 
-INFERRED = 512
+INFERRED = 128
 """Images that are inferred at once, at most."""
 
 

@@ -6,6 +6,8 @@ operations, not a handful for each of some hundred variables: that is most of wh
 
 import dataclasses
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +48,13 @@ def unpack(content: bytes) -> dict[str, State]:
     Raises:
         ValueError: It is none of its files.
     """
+    try:
+        return _unpacked(content)
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"no states of trainings, or damaged ones ({error})") from error
+
+
+def _unpacked(content: bytes) -> dict[str, State]:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         names = [key.removesuffix("/losses") for key in archive.files if key.endswith("/losses")]
         return {

@@ -72,6 +72,7 @@ class Jobs:
             if not job.retries:
                 return job.name, result
             _log.warning("%s: %s; it is started again", job.name, result.error)
+            _log.debug("%s", result.traceback)
             self._submit(dataclasses.replace(job, retries=job.retries - 1))
 
     def settle(self, name: str) -> None:

@@ -6,6 +6,7 @@ BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the 
 
 import contextlib
 import dataclasses
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from bompnas.training.loss import Criterion
 from bompnas.training.state import State
 from bompnas.trials.events import Checkpoint, Epoch
 from bompnas.trials.executor import Arrays, Shared, Tell, ignore
+
+_log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 CALIBRATION_IMAGES = 128
@@ -166,7 +169,12 @@ class _Stages:
     def __init__(self, task: TrialTask, tell: Tell):
         self._task = task
         self._tell = tell
-        self._states = {} if task.checkpoint is None else state.unpack(task.checkpoint)
+        self._states: dict[str, State] = {}
+        if task.checkpoint is not None:
+            try:
+                self._states = state.unpack(task.checkpoint)
+            except ValueError as error:
+                _log.warning("a checkpoint is damaged, the training begins anew: %s", error)
 
     def train(self, trainer: Trainer, model: keras.Model, phase: str, policy: int) -> list[float]:
         """Trains a model in a phase, from where an earlier attempt at the task came to."""

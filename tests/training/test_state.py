@@ -28,9 +28,10 @@ def test_states_come_back_from_bytes():
             assert a.dtype == b.dtype
 
 
-def test_what_is_no_state_is_refused():
-    with pytest.raises(ValueError, match="pickle"):
-        unpack(b"no archive")
+@pytest.mark.parametrize("content", [b"no archive", b"", pack({"float 0": State(1, (0.5,), (np.zeros(99),))})[:-80]])
+def test_what_is_no_state_is_refused(content):
+    with pytest.raises(ValueError, match=r"no states|pickle"):
+        unpack(content)
 
 
 def test_weights_are_read_and_written(model):

@@ -9,6 +9,7 @@ from bompnas.space import loader
 from bompnas.space.head import DenseHead
 from bompnas.training import loop
 from bompnas.training.loop import DivergedError, Phase
+from bompnas.trials.events import Checkpoint, Epoch
 from bompnas.trials.shared import Mapped
 from bompnas.trials.trial import TrialTask, run_trial
 
@@ -102,3 +103,52 @@ def test_one_failing_policy_spares_the_others(task, network):
     assert failed.error == "ValueError: weight bits must be 2 to 16, found 99"
     assert fine.error is None
     assert "val_accuracy" in fine.metrics
+
+
+def test_mixed_precision_is_left_behind_with_the_float_training(task):
+    early = Phase(2, 0.003)
+    result = run_trial(dataclasses.replace(task, early=early, precision="bfloat16", keep_models=True))
+    plain = run_trial(dataclasses.replace(task, early=early, precision="float32"))
+    assert result.curves["float_loss"] != plain.curves["float_loss"]
+    np.testing.assert_allclose(result.curves["float_loss"], plain.curves["float_loss"], rtol=0.1)
+    assert keras.config.dtype_policy().name == "float32"
+    outcome = result.outcomes[0]
+    assert outcome.error is None
+    assert outcome.metrics["val_accuracy"] >= outcome.metrics["float_val_accuracy"] - 0.05
+
+
+def test_precision_is_full_on_a_cpu(task):
+    early = Phase(1, 0.003)
+    auto, full = (run_trial(dataclasses.replace(task, early=early, precision=name)) for name in ("auto", "float32"))
+    assert auto.curves == full.curves
+
+
+def test_a_trial_goes_on_from_its_checkpoints(task, network):
+    """Whatever the checkpoint, the result is that of the undisturbed trial."""
+    policies = (network.with_bits(8), network.with_bits(4))
+    task = dataclasses.replace(
+        task, networks=policies, early=Phase(3, 0.003), qaft=Phase(2, 0.001), checkpoint_every=2, keep_models=True
+    )
+    told = []
+    whole = run_trial(task, told.append)
+    checkpoints = [event.state for event in told if isinstance(event, Checkpoint)]
+    epochs = [(event.phase, event.policy, event.number) for event in told if isinstance(event, Epoch)]
+    assert epochs == [("float", 0, 1), ("float", 0, 2), ("float", 0, 3)] + [
+        ("qaft", policy, number) for policy in (0, 1) for number in (1, 2)
+    ]
+    assert len(checkpoints) == 4
+    for number, checkpoint in enumerate(checkpoints):
+        again = []
+        found = run_trial(dataclasses.replace(task, checkpoint=checkpoint), again.append)
+        assert [outcome.metrics for outcome in found.outcomes] == [outcome.metrics for outcome in whole.outcomes]
+        assert found.curves == whole.curves
+        assert len([event for event in again if isinstance(event, Epoch)]) == [5, 4, 2, 0][number]
+
+
+def test_a_damaged_checkpoint_is_left_aside(task, caplog):
+    early = Phase(1, 0.003)
+    whole = run_trial(dataclasses.replace(task, early=early))
+    with caplog.at_level("WARNING", "bompnas"):
+        found = run_trial(dataclasses.replace(task, early=early, checkpoint=b"PK no archive"))
+    assert found.curves == whole.curves
+    assert "a checkpoint is damaged" in caplog.text
