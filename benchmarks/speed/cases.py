@@ -38,7 +38,7 @@ CASES = {
     "cifar10": Case(
         "cifar10",
         ("data.train_images=1920", "data.validation=640", "training.epochs=4", "training.augmentation=none"),
-        networks=2,
+        networks=1,
         whole=(45_000, 20),
     ),
 }
