@@ -70,6 +70,10 @@ def random_space():
             last_filters=choices([4, 8, 16]),
             bits=choices([2, 4, 6, 8]),
             divisor=int(generator.integers(1, 3)),
+            shared_bits=bool(generator.integers(2)),
+            own_bits={
+                part: choices([3, 5, 8, 16]) for part in ("stem", "last_conv", "dense") if generator.random() < 0.3
+            },
         )
 
     return make

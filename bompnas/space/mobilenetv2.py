@@ -68,7 +68,9 @@ class MobileNetV2Space(NetworkSpace):
         stem: The first convolution.
         blocks: The bottlenecks in their order.
         last_filters: Filters of the last (1x1) convolution.
-        bits: Weight bits; one choice for every kind of layer of a block, shared by its repetitions.
+        bits: Weight bits of the blocks; one choice for every kind of layer of a block, shared by its repetitions.
+        shared_bits: Whether all layers of a block share one choice.
+        own_bits: Weight bits of `stem`, `last_conv` and `dense` where they are not `bits`.
         activation_bits: Bits of all activations.
         divisor: Channels of the blocks are multiples of it.
     """
@@ -77,6 +79,8 @@ class MobileNetV2Space(NetworkSpace):
     blocks: tuple[Block, ...]
     last_filters: Choices
     bits: Choices
+    shared_bits: bool = False
+    own_bits: Mapping[str, Choices] = dataclasses.field(default_factory=dict)
     activation_bits: int = 8
     divisor: int = 1
 
@@ -89,7 +93,7 @@ class MobileNetV2Space(NetworkSpace):
     def stages(self) -> tuple[Stage, ...]:
         """Stem, blocks, last conv and head with the grids of what may differ in them."""
         bits = self.bits.values
-        stages = [Stage("stem", 1, 1, {"bits": bits})]
+        stages = [Stage("stem", 1, 1, {"bits": self._bits_of("stem").values})]
         for group, block in self.groups():
             repetitions, expansion = block.repetitions.values, block.expansion.values
             grids = {
@@ -102,8 +106,9 @@ class MobileNetV2Space(NetworkSpace):
             if max(expansion) > 1:
                 grids["expand_bits"] = bits
             stages.append(Stage(group, min(repetitions), max(repetitions), grids))
-        stages.append(Stage("last_conv", 1, 1, {"filters": self.last_filters.values, "bits": bits}))
-        stages.append(Stage(HEAD, 1, 1, {"bits": bits} if self._quantized_head else {}))
+        last_bits, dense_bits = self._bits_of("last_conv").values, self._bits_of("dense").values
+        stages.append(Stage("last_conv", 1, 1, {"filters": self.last_filters.values, "bits": last_bits}))
+        stages.append(Stage(HEAD, 1, 1, {"bits": dense_bits} if self._quantized_head else {}))
         return tuple(stages)
 
     @functools.cached_property
@@ -121,8 +126,16 @@ class MobileNetV2Space(NetworkSpace):
             return np.array(self.genes[self.places[name]].values)[codes[:, self.places[name]]]
         return np.full(len(codes), self._constants.get(name, 0))
 
+    def gene_name(self, stage: str, attribute: str) -> str:
+        """The gene that an attribute of a stage shows."""
+        if stage == HEAD:
+            return "dense.bits"
+        if self.shared_bits and attribute.endswith("_bits"):
+            return f"{stage}.bits"
+        return f"{stage}.{'width' if attribute == 'channels' else attribute}"
+
     def _sites(self, stage: Stage) -> Iterator[Site]:
-        attributes = [(attribute, _gene_name(stage.name, attribute)) for attribute in stage.varying]
+        attributes = [(attribute, self.gene_name(stage.name, attribute)) for attribute in stage.varying]
         for slot in range(1, stage.most + 1):
             share = slot**-0.5  # g_j
             present = () if slot <= stage.fewest else (self._rule(f"{stage.name}.repetitions", slot),)
@@ -155,7 +168,7 @@ class MobileNetV2Space(NetworkSpace):
     def _parameters(self) -> tuple[Gene, ...]:
         """All genes, those with a single choice included."""
         architecture = []
-        bits = [_gene("stem.bits", self.bits, BITS)]
+        bits = [_gene("stem.bits", self._bits_of("stem"), BITS)]
         for group, block in self.groups():
             present = expanded = ()
             if 0 in block.repetitions.values:
@@ -168,6 +181,9 @@ class MobileNetV2Space(NetworkSpace):
                 _gene(f"{group}.expansion", block.expansion, ARCHITECTURE, present),
                 _gene(f"{group}.repetitions", block.repetitions, ARCHITECTURE),
             ]
+            if self.shared_bits:
+                bits.append(_gene(f"{group}.bits", self.bits, BITS, present))
+                continue
             if max(block.expansion.values) > 1:
                 bits.append(_gene(f"{group}.expand_bits", self.bits, BITS, expanded))
             bits += [
@@ -175,10 +191,13 @@ class MobileNetV2Space(NetworkSpace):
                 _gene(f"{group}.project_bits", self.bits, BITS, present),
             ]
         architecture.append(_gene("last_conv.filters", self.last_filters, ARCHITECTURE))
-        bits.append(_gene("last_conv.bits", self.bits, BITS))
+        bits.append(_gene("last_conv.bits", self._bits_of("last_conv"), BITS))
         if self._quantized_head:
-            bits.append(_gene("dense.bits", self.bits, BITS))
+            bits.append(_gene("dense.bits", self._bits_of("dense"), BITS))
         return (*architecture, *bits)
+
+    def _bits_of(self, part: str) -> Choices:
+        return self.own_bits.get(part, self.bits)
 
     @functools.cached_property
     def _quantized_head(self) -> bool:
@@ -215,9 +234,9 @@ class MobileNetV2Space(NetworkSpace):
                     channels=self.channels(block, values[f"{group}.width"]),
                     expansion=expansion,
                     stride=stride,
-                    expand_bits=values[f"{group}.expand_bits"] if expansion > 1 else 0,
-                    depthwise_bits=values[f"{group}.depthwise_bits"],
-                    project_bits=values[f"{group}.project_bits"],
+                    expand_bits=values[self.gene_name(group, "expand_bits")] if expansion > 1 else 0,
+                    depthwise_bits=values[self.gene_name(group, "depthwise_bits")],
+                    project_bits=values[self.gene_name(group, "project_bits")],
                     activation_bits=self.activation_bits,
                 )
                 stride = 1
@@ -265,13 +284,6 @@ def _gene(
     name: str, choices: Choices, part: str, conditions: tuple[tuple[str, frozenset[int | float]], ...] = ()
 ) -> Gene:
     return Gene(name, tuple(sorted(choices.values)), choices.seed, part, conditions)
-
-
-def _gene_name(stage: str, attribute: str) -> str:
-    """The gene that an attribute of a stage shows."""
-    if stage == HEAD:
-        return "dense.bits"
-    return f"{stage}.{'width' if attribute == 'channels' else attribute}"
 
 
 @functools.lru_cache(maxsize=16384)  # candidates of a search share most of their bottlenecks
@@ -342,17 +354,24 @@ def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int 
         InputError: A key is unknown, missing or has a wrong value.
     """
     section.only(
-        "family", "name", "input", "bits", "activation_bits", "divisor", "stem", "blocks", "last_conv", "seed"
+        *("family", "name", "input", "bits", "bits_per", "activation_bits", "divisor"),
+        *("stem", "blocks", "last_conv", "dense", "seed"),
     ).section("seed").only("bits")
     image = section.section("input").only("size", "channels")
-    stem = section.section("stem").only("filters", "kernel", "stride")
-    last_conv = section.section("last_conv").only("filters", "seed")
-    last_conv.section("seed").only("filters")
+    stem = section.section("stem").only("filters", "kernel", "stride", "bits", "seed")
+    last_conv = section.section("last_conv").only("filters", "bits", "seed")
+    dense = section.section("dense").only("bits", "seed")
+    last_conv.section("seed").only("filters", "bits")
+    for part in (stem, dense):
+        part.section("seed").only("bits")
     bit_choices = section.choices("bits", *WEIGHT_BITS)
     if bits is not None:
         if not WEIGHT_BITS[0] <= bits <= WEIGHT_BITS[1]:
             raise InputError(f"bits: {bits} found, expected a whole number from {WEIGHT_BITS[0]} to {WEIGHT_BITS[1]}")
         bit_choices = Choices((bits,), bits)
+
+    parts = {"stem": stem, "last_conv": last_conv, "dense": dense}
+    own_bits = {name: part.choices("bits", *WEIGHT_BITS) for name, part in parts.items() if "bits" in part.values}
     return MobileNetV2Space(
         name=section.text("name"),
         input_size=image.integer("size", 1),
@@ -362,9 +381,18 @@ def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int 
         blocks=tuple(_block(block) for block in section.sections("blocks")),
         last_filters=last_conv.choices("filters", 1),
         bits=bit_choices,
+        shared_bits=_shared(section),
+        own_bits=own_bits if bits is None else {},
         activation_bits=section.integer("activation_bits", *ACTIVATION_BITS, default=8),
         divisor=section.integer("divisor", 1, default=1),
     )
+
+
+def _shared(section: Section) -> bool:
+    found = section.values.get("bits_per", "layer")
+    if found not in ("layer", "block"):
+        raise section.error("bits_per", f"{found!r} found, expected layer or block")
+    return found == "block"
 
 
 def _block(section: Section) -> Block:

@@ -39,7 +39,7 @@ def columns(space: "MobileNetV2Space", codes: np.ndarray) -> NetworkBatch:
     )  # fmt: skip
     stride, start = np.ones(len(codes), dtype=np.int64), 1
     for (group, block), most in zip(space.groups(), slots, strict=True):
-        value = {name: space.values(codes, f"{group}.{name}")[:, None] for name in _BLOCK_GENES}
+        value = {name: space.values(codes, space.gene_name(group, name))[:, None] for name in _BLOCK_GENES}
         widths = sorted(block.width.values)
         table = np.array([space.channels(block, width) for width in widths])
         out = table[np.searchsorted(widths, value["width"])]

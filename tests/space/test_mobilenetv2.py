@@ -225,3 +225,59 @@ def test_decode_refuses_a_missing_gene(cifar10):
     del genotype["dense.bits"]
     with pytest.raises(InputError, match=r"gene 'dense\.bits' of space 'mobilenetv2_cifar10' is missing"):
         cifar10.decode(genotype)
+
+
+BLOCKWISE = """
+family: mobilenetv2
+name: blockwise
+input: {size: 8, channels: 1}
+bits: [4, 8, 16]
+bits_per: block
+seed: {bits: 8}
+stem: {filters: 4, kernel: 3, bits: 8}
+blocks:
+  - {channels: 8, kernel: [3, 5], width: 1.0, expansion: [3, 6], repetitions: 1, seed: {kernel: 3, expansion: 6}}
+  - {channels: 8, kernel: [3, 5], width: 1.0, expansion: [1, 3], repetitions: [0, 2],
+     seed: {kernel: 3, expansion: 3, repetitions: 2}}
+last_conv: {filters: 16, bits: 8}
+dense: {bits: [6, 8], seed: {bits: 8}}
+"""
+
+
+@pytest.fixture
+def blockwise(tmp_path):
+    from bompnas.space import loader
+    from bompnas.space.head import DenseHead
+
+    file = tmp_path / "blockwise.yaml"
+
+    def load(text=BLOCKWISE, **options):
+        file.write_text(text)
+        return loader.load(file, head=DenseHead(10), **options)
+
+    return load
+
+
+def test_the_layers_of_a_block_may_share_their_bits(blockwise):
+    space = blockwise()
+    names = [gene.name for gene in space.genes]
+    assert names == [
+        *("block1.kernel", "block1.expansion", "block2.kernel", "block2.expansion", "block2.repetitions"),
+        *("block1.bits", "block2.bits", "dense.bits"),
+    ]
+    network = space.decode({**space.seed, "block1.bits": 4, "block2.bits": 16, "dense.bits": 6})
+    assert {layer.group: layer.weight_bits for layer in network.layers} == {
+        "stem": 8, "block1": 4, "block2": 16, "last_conv": 8, "head": 6,
+    }  # fmt: skip
+    absent = space.decode({**space.seed, "block2.repetitions": 0, "block2.bits": 4})
+    assert absent == space.decode({**space.seed, "block2.repetitions": 0})
+
+
+def test_one_width_for_all_replaces_all_choices(blockwise):
+    network = blockwise(bits=5).decode(blockwise(bits=5).seed)
+    assert {layer.weight_bits for layer in network.layers} == {5}
+
+
+def test_bits_are_per_layer_or_per_block(blockwise):
+    with pytest.raises(InputError, match="bits_per: 'stage' found, expected layer or block"):
+        blockwise(BLOCKWISE.replace("bits_per: block", "bits_per: stage"))
