@@ -105,16 +105,20 @@ class IntegerInference:
         levels = self.weight_quantizer.levels
         fan_in = math.prod(kernel.shape) // kernel.shape[self.weight_quantizer.axis]
         if levels * LARGEST_INPUT * fan_in < EXACT:
-            return self._linear(inputs, kernel) + bias
+            return self._sum(inputs, kernel) + bias
         base = EXACT // (LARGEST_INPUT * fan_in)
         if base < 2:
             raise ValueError(f"layer {self.name}: {fan_in} inputs per output are too many for exact integer sums")
         total, power = ops.cast(bias, "int32"), 1
         while power * base < 2 * levels:
             quotient = ops.round(kernel / base)
-            total = total + ops.cast(self._linear(inputs, kernel - quotient * base), "int32") * power
+            total = total + ops.cast(self._sum(inputs, kernel - quotient * base), "int32") * power
             kernel, power = quotient, power * base
-        return ops.cast(total + ops.cast(self._linear(inputs, kernel), "int32") * power, "float32")
+        return ops.cast(total + ops.cast(self._sum(inputs, kernel), "int32") * power, "float32")
+
+    def _sum(self, inputs, kernel):
+        """The integer convolution; rounded, as fast algorithms of GPUs (Winograd's) miss integers by a little."""
+        return ops.round(self._linear(inputs, kernel))
 
     def _weights(self):
         return self.kernel

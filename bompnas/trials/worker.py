@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -163,6 +164,8 @@ def _live(pipe: Any, folder: Path, environment: Mapping[str, str], threads: int,
     threadpoolctl.threadpool_limits(threads)
     with contextlib.suppress(Exception):  # shows when the first task is loaded
         pickle.loads(function)
+    gc.collect()
+    gc.freeze()  # every trial begins with a collection, which need not look at what was imported
     channel = Channel(pipe, folder)
     with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone
         while True:
@@ -193,6 +196,7 @@ def _serve(channel: Channel) -> None:
 
 def _end_with_driver() -> None:
     """Lets this process end however the driver ends, even in code that holds the interpreter's lock."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(AttributeError):  # Linux has it, and a worker elsewhere ends when it next speaks
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if not multiprocessing.parent_process().is_alive():  # it ended before this was asked for
         os._exit(1)

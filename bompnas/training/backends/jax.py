@@ -36,7 +36,8 @@ def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
     @jax.jit
     def infer(trained, others, images):
-        outputs, _ = model.stateless_call(trained, others, images.astype("float32"), training=False)
+        with jax.default_matmul_precision("highest"):  # integers have more digits than TF32
+            outputs, _ = model.stateless_call(trained, others, images.astype("float32"), training=False)
         return outputs
 
     trained = [variable.value for variable in model.trainable_variables]

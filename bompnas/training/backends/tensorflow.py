@@ -52,7 +52,23 @@ def epoch(step: Step) -> Callable:
 
 def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """See `Backend`."""
-    return lambda images: model(tf.cast(images, tf.float32), training=False).numpy()
+
+    def infer(images):
+        with _full_precision():
+            return model(tf.cast(images, tf.float32), training=False).numpy()
+
+    return infer
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Without TF32, which has fewer digits than our integers."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @contextlib.contextmanager
