@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bompnas.errors import InputError
+from bompnas.space.head import DenseHead
+from bompnas.space.loader import load as load_space
 from bompnas.space.network import Layer
 from bompnas.space.sampling import uniform
 from bompnas.space.space import Choices
@@ -246,14 +248,11 @@ dense: {bits: [6, 8], seed: {bits: 8}}
 
 @pytest.fixture
 def blockwise(tmp_path):
-    from bompnas.space import loader
-    from bompnas.space.head import DenseHead
-
     file = tmp_path / "blockwise.yaml"
 
     def load(text=BLOCKWISE, **options):
         file.write_text(text)
-        return loader.load(file, head=DenseHead(10), **options)
+        return load_space(file, head=DenseHead(10), **options)
 
     return load
 
@@ -281,3 +280,14 @@ def test_one_width_for_all_replaces_all_choices(blockwise):
 def test_bits_are_per_layer_or_per_block(blockwise):
     with pytest.raises(InputError, match="bits_per: 'stage' found, expected layer or block"):
         blockwise(BLOCKWISE.replace("bits_per: block", "bits_per: stage"))
+
+
+@pytest.mark.parametrize(("name", "groups", "skippable"), [("cifar10", 14, 9), ("imagenet", 22, 15), ("digits", 5, 2)])
+def test_the_spaces_of_hqnas_are_as_large_as_the_paper_says(name, groups, skippable):
+    """Which counts kernel, expansion and bits of every group, and leaves out that some may be skipped."""
+    space = load_space(f"search_spaces/hqnas_{name}.yaml", head=DenseHead(10))
+    networks = space.count_architectures() * space.count_policies()
+    assert networks == 12**groups * 2**skippable
+    assert len(space.genes) == 3 * groups + skippable
+    if name == "cifar10":
+        assert 12**groups == 1_283_918_464_548_864
