@@ -84,6 +84,8 @@ class RayCluster:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "RayCluster":
+        if self._settings.gpus:
+            gpus.share()  # the driver builds models too, perhaps where trials run
         self._stack.enter_context(ray_nodes.connected(self._settings.address))
         try:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -151,7 +153,7 @@ class RayCluster:
         """Waits for the first task that is done, or lost, or took too long."""
         while True:
             for stream, attempt in self._running.items():
-                if self._left(attempt) <= 0:
+                if self._left(attempt) <= 0 and not ray.wait([stream], timeout=0)[0]:  # first hear what it has sent
                     _end(stream)
                     del self._running[stream]
                     return attempt.handle, Failure(f"took longer than trial_timeout ({self._timeout:g} s)")
@@ -160,12 +162,13 @@ class RayCluster:
             if not ready:
                 self._tell_to_wait()
                 continue
-            attempt = self._running.pop(ready[0])
-            message = _received(ready[0], attempt)
+            (stream,) = ready
+            attempt = self._running[stream] = self._running.pop(stream)  # at the end, so that each task's turn comes
+            message = _received(stream, attempt)
             if isinstance(message, ray_worker.Finished):
-                next(ready[0], None)  # the end of the task, when its resources are free again
+                next(stream, None)  # the end of the task, when its resources are free again
+                del self._running[stream]
                 return attempt.handle, message.result
-            self._running[ready[0]] = attempt  # at the end, so that each task's turn comes
             if isinstance(message, ray_worker.Started):
                 attempt.began = time.monotonic()
             elif isinstance(message, ray_worker.Told):

@@ -175,6 +175,14 @@ def test_a_task_that_takes_too_long_is_ended_even_if_it_hangs(entered):
     assert outcome(executor, "double", 2)[0] == 4
 
 
+def test_a_task_that_ended_while_nobody_listened_is_in_time(entered):
+    executor = entered(timeout=3)
+    handle = executor.submit(("where", None))
+    found, result = executor.next_finished(lambda handle, event: time.sleep(5))
+    assert found == handle
+    assert isinstance(result, int)
+
+
 def test_leaving_ends_tasks_at_work(entered, cluster, tasks):
     pids = []
     with RayCluster(tasks.do, ClusterSettings(address=cluster.address), 2, 1) as executor:
