@@ -27,6 +27,12 @@ def found() -> tuple[str, ...]:
     return tuple(visible)
 
 
+def share() -> None:
+    """Lets this process take a GPU's memory only as it needs it, if no framework has been imported yet."""
+    for name, value in SHARING.items():
+        os.environ.setdefault(name, value)
+
+
 def environment(slot: int, names: Sequence[str]) -> dict[str, str]:
     """Environment variables that give a worker its GPU.
 

@@ -63,6 +63,8 @@ class Pool:
 
     def __enter__(self) -> "Pool":
         names = gpus.found()
+        if names:
+            gpus.share()  # the driver builds models too, and must leave the memory to its workers
         loaded = _pickled(worker.nothing, self._function)
         with contextlib.ExitStack() as stack:
             self._scratch = stack.enter_context(scratch())

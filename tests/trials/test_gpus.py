@@ -1,3 +1,4 @@
+import os
 import subprocess
 
 import pytest
@@ -72,6 +73,14 @@ def test_workers_take_turns_over_the_gpus_and_leave_memory_to_each_other(monkeyp
     found = [gpus.environment(slot, ("0", "GPU-b")) for slot in range(3)]
     assert [environment.pop(gpus.VISIBLE) for environment in found] == ["0", "GPU-b", "0"]
     assert found == [gpus.SHARING] * 3
+
+
+def test_a_driver_leaves_memory_to_its_workers(monkeypatch):
+    for name in gpus.SHARING:
+        monkeypatch.setenv(name, "as the user says")
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH")
+    gpus.share()
+    assert [os.environ[name] for name in gpus.SHARING] == ["true", "as the user says"]
 
 
 def test_what_the_user_says_of_a_gpu_s_memory_holds(monkeypatch):
