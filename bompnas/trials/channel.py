@@ -9,6 +9,8 @@ import tempfile
 from multiprocessing import connection
 from pathlib import Path
 
+from bompnas.whole_files import naming
+
 SMALL = 1 << 14  # [bytes]
 _HERE, _IN_FILE = b"h", b"f"
 
@@ -40,7 +42,7 @@ class Channel:
             return
         descriptor, name = tempfile.mkstemp(prefix="message-", dir=self._folder)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with naming(name), os.fdopen(descriptor, "wb") as file:
                 file.write(message)
         except OSError:
             os.unlink(name)

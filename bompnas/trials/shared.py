@@ -30,10 +30,19 @@ class Mapped:
 
     @classmethod
     def write(cls, arrays: Arrays, directory: Path) -> "Mapped":
-        """Writes the files."""
+        """Writes the files.
+
+        Raises:
+            OSError: There is no space for them.
+        """
         for part, pair in arrays.items():
             for kind, array in zip(KINDS, pair, strict=True):
-                np.save(directory / f"{part}_{kind}.npy", array, allow_pickle=False)
+                path = directory / f"{part}_{kind}.npy"
+                try:
+                    np.save(path, array, allow_pickle=False)
+                except OSError as error:  # NumPy's names neither the file nor the reason
+                    size = f"{array.nbytes / 1e6:.0f} MB"
+                    raise OSError(f"{path}: {size} cannot be written ({error}); TMPDIR names another place") from error
         return cls(directory)
 
     def load(self) -> Arrays:

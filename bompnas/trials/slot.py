@@ -52,10 +52,11 @@ class Slot:
 
     def renew(self) -> None:
         """Ends the worker and starts another."""
-        self.worker.terminate()
-        self.worker.end()
-        self.worker.release()
+        old = self.worker
+        old.terminate()
+        old.end()
         self.worker = self._start()
+        old.release()  # last: an interrupt meanwhile finds a worker that can be ended
 
     def _start(self) -> Worker:
         return worker.start(self.folder, self.environment, self.threads, self.loaded)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from multiprocessing import resource_tracker
@@ -72,6 +73,8 @@ class Worker:
 
     def terminate(self) -> None:
         """Ends what the worker has started, and asks itself to end; it then writes where it was."""
+        if self.process.exitcode is not None:  # its id may be another process's by now
+            return
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.id).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -184,8 +187,17 @@ def _serve(channel: Channel) -> None:
     except Exception as error:
         say(DONE, process.failure(error))
         return
+
+    def tell(event: Any) -> None:
+        try:
+            say(TOLD, event)
+        except ConnectionError:
+            raise
+        except OSError as error:  # no space for a checkpoint on its way: the result matters more
+            print(f"what the task told is lost: {error}", file=sys.stderr, flush=True)
+
     say(STARTED, time.monotonic())
-    result = process.attempt(function, task, lambda event: say(TOLD, event))
+    result = process.attempt(function, task, tell)
     try:
         say(DONE, result)
     except ConnectionError:

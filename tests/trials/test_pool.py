@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bompnas.errors import InputError
-from bompnas.trials import gpus, resources, slot
+from bompnas.trials import gpus, resources, slot, worker
 from bompnas.trials.executor import Failure
 from bompnas.trials.pool import Pool
 
@@ -66,6 +66,7 @@ def test_workers_have_their_driver_s_environment(pool_tasks, monkeypatch):
 
 def test_every_slot_keeps_its_gpu_when_its_worker_is_replaced(pool_tasks, monkeypatch):
     monkeypatch.setattr(gpus, "found", lambda: ("4", "7"))
+    monkeypatch.setattr(gpus, "share", lambda: None)  # its variables would stay in this process
     with Pool(pool_tasks.do, 3, threads=1) as pool:
         for _ in range(2):
             handles = [pool.submit(("variables_and_death", "CUDA_VISIBLE_DEVICES")) for _ in range(3)]
@@ -248,6 +249,26 @@ def test_a_death_in_the_middle_of_telling_keeps_what_was_told(pool_tasks):
         assert "SIGKILL" in failure.error
         assert told == [bytes(5_000_000)] * len(told)
         assert outcome(pool, "double", 1) == 2
+
+
+def test_an_event_that_finds_no_space_fails_no_task(pool_tasks):
+    with Pool(pool_tasks.do, 1, threads=1) as pool:
+        told = []
+        assert outcome(pool, "tell_without_space", 1_000_000, told=told) == "result"
+        assert told == ["next"]
+
+
+def test_an_interrupt_while_a_worker_is_replaced_leaves_a_pool_that_ends(pool_tasks, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with Pool(pool_tasks.do, 2, threads=1) as pool:
+        here = [process.pid for process in workers()]
+        monkeypatch.setattr(worker, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            outcome(pool, "die", signal.SIGKILL)
+    assert len(here) == 2
+    assert all_end(here)
 
 
 def test_many_workers_leave_nothing_behind(pool_tasks):
