@@ -90,10 +90,10 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Incident:
-    """What befell a trial or a final training that went on, or failed, because of it.
+    """What befell a trial, a final training or an export that went on, or failed, because of it.
 
     Attributes:
-        source: `trial 3` or `final 3`.
+        source: `trial 3`, `final 3` or `export 3`.
         time: When it was noticed, in UTC, as ISO text.
         reason: What happened, in one line.
     """

@@ -135,7 +135,7 @@ class Record:
     @property
     @_reading
     def incidents(self) -> tuple[Incident, ...]:
-        """What befell trials and final trainings, in order; none in a record of format 3."""
+        """What befell trials, final trainings and exports, in order; none in a record of format 3."""
         if not self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'incidents'").fetchone()[0]:
             return ()
         rows = self._connection.execute("SELECT source, time, reason FROM incidents ORDER BY number")
@@ -221,7 +221,7 @@ class Record:
             connection.execute("DELETE FROM exports WHERE candidate = ?", (candidate,))
 
     def note(self, source: str, reason: str) -> None:
-        """Stores what befell a trial (`trial 3`) or a final training (`final 3`), now."""
+        """Stores what befell a trial (`trial 3`), a final training (`final 3`) or an export (`export 3`), now."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with self._change() as connection:
             connection.execute("INSERT INTO incidents (source, time, reason) VALUES (?, ?, ?)", (source, now, reason))
