@@ -108,7 +108,8 @@ def run(
         if experiment.cluster is None:
             workers = resources.resolve(workers, experiment.worker_memory_gb)
         threads = _threads(path, experiment, workers, overwrite)
-        executor = stack.enter_context(_executor(experiment, threads, workers))
+        trials = stack.enter_context(contextlib.ExitStack())
+        executor = trials.enter_context(_executor(experiment, threads, workers))
         with quiet_imports():  # slow ones: while workers import them too
             from bompnas import report
             from bompnas.report.snapshots import Snapshots
@@ -124,6 +125,7 @@ def run(
         session.redraw()
         session.search()
         session.train_front()
+        trials.close()  # exports have a worker of their own, and the machine for themselves
         session.export()
         _log.info("report: %s", report.write(path))
         trained = tuple(views.finally_trained(record))

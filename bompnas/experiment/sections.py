@@ -197,6 +197,12 @@ class ExportSettings(Settings):
     float_head: bool = False
 
 
+def _gpus(value: float) -> float:
+    if value > 1 and not value.is_integer():
+        raise ValueError(f"expected a whole number, or a fraction of one GPU below 1; found {value:g}")
+    return value
+
+
 class ClusterSettings(Settings):
     """Machines that trials run on.
 
@@ -211,7 +217,7 @@ class ClusterSettings(Settings):
     engine: Literal["ray"] = "ray"
     address: str = "auto"
     cpus: Positive = 1.0
-    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_gpus)] = 0.0
     memory_gb: Positive | None = None
 
 

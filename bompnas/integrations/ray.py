@@ -70,8 +70,6 @@ class RayCluster:
         threads: int,
         timeout: float | None = None,
     ):
-        if settings.gpus > 1 and not settings.gpus.is_integer():
-            raise InputError(f"cluster.gpus: expected a whole number or a fraction below 1; found {settings.gpus}")
         self._function = function
         self._settings = settings
         self._limit = limit
@@ -108,7 +106,13 @@ class RayCluster:
     def share(self, arrays: Arrays) -> ray_worker.InStore:
         """Puts the arrays into the object store, from which each node fetches them once."""
         key = uuid.uuid4().hex
-        self._references[key] = ray.put(arrays)
+        try:
+            self._references[key] = ray.put(arrays)
+        except Exception as error:  # Ray's own, and the disk's that it spills to
+            raise InputError(
+                f"cluster: the data set does not fit into Ray's object store ({one_line(error)}); start this machine's "
+                "node with a larger --object-store-memory"
+            ) from error
         return ray_worker.InStore(key)
 
     def check(self, task: Any) -> None:

@@ -122,9 +122,15 @@ class Trainer:
                 )
             kept = keep_every is not None and ((number + 1) % keep_every == 0 or number + 1 == phase.epochs)
             arrays = tuple(np.asarray(array) for part in state for array in part) if kept else ()
-            progress(State(number + 1, tuple(losses), arrays))
+            progress(State(tuple(losses), arrays))
         weights.write(state[0])
         return losses
+
+    def fits(self, model: keras.Model, phase: Phase, state: State) -> bool:
+        """Whether a state is one of this training: its arrays are as many and as large."""
+        arrays = Weights(model).read()
+        own = (*arrays, *optimizer(phase, 1).begin(len(arrays[0])))
+        return len(state.losses) <= phase.epochs and list(map(np.shape, own)) == list(map(np.shape, state.arrays))
 
     def _resident(self, augmentation: str) -> tuple[Any, Any]:
         """Images and labels on the backend's device."""

@@ -21,14 +21,17 @@ class State:
     """Where a training stands.
 
     Attributes:
-        epoch: Finished epochs.
-        losses: Mean loss of each of them.
+        losses: Mean loss of each finished epoch.
         arrays: `Weights.read` of the model, then the optimizer's variables.
     """
 
-    epoch: int
     losses: tuple[float, ...]
     arrays: tuple[np.ndarray, ...]
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.losses)
 
 
 def pack(stages: dict[str, State]) -> bytes:
@@ -59,8 +62,7 @@ def _unpacked(content: bytes) -> dict[str, State]:
         names = [key.removesuffix("/losses") for key in archive.files if key.endswith("/losses")]
         return {
             name: State(
-                len(losses := archive[f"{name}/losses"].tolist()),
-                tuple(losses),
+                tuple(archive[f"{name}/losses"].tolist()),
                 tuple(
                     archive[f"{name}/{number}"]
                     for number in range(sum(key.startswith(f"{name}/") for key in archive.files) - 1)

@@ -23,6 +23,17 @@ class Epoch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Note:
+    """Something that the user should know; it is logged.
+
+    Attributes:
+        text: What there is to know of the job.
+    """
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """A state from which the trial can go on.
 

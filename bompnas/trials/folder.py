@@ -11,9 +11,10 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -136,7 +137,7 @@ def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
     """Holds the folder's lock; the system gives it back however the process ends."""
     with (path / name).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             file.seek(0)
             raise InputError(
@@ -148,6 +149,18 @@ def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
         yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Takes a file's lock; one who only looks whether it is taken holds it for a moment."""
+    for attempt in range(3):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt == 2:
+                raise
+            time.sleep(0.05)
 
 
 def _clear(path: Path) -> None:

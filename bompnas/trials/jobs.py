@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bompnas.trials.events import Checkpoint, Lost
+from bompnas.trials.events import Checkpoint, Lost, Note
 from bompnas.trials.executor import Executor, Failure
 from bompnas.whole_files import replacing
 
@@ -86,6 +86,9 @@ class Jobs:
 
     def _hear(self, handle: int, event: Any) -> None:
         name = self._running[handle].name
+        if isinstance(event, Note):
+            _log.warning("%s: %s", name, event.text)
+            return
         if not isinstance(event, Checkpoint):
             self._listen(name, event)
             return

@@ -17,6 +17,9 @@ from bompnas.trials.folder import scratch
 from bompnas.trials.shared import Mapped
 from bompnas.trials.slot import START_LIMIT, Slot
 
+GROWTH = 1.2
+"""A worker is replaced when it holds more than so many times what it held after its first task: else a new one would
+soon hold as much."""
 LOOK = 1.0
 """Time between two looks at what the workers use [s]."""
 
@@ -28,9 +31,9 @@ class Pool:
     """Runs every task in one of several worker processes, which are started at once and live for several tasks.
 
     A worker that dies fails the task it had, with the reason; so does one that takes too long or too much memory,
-    which is killed. A new one takes its place, as it does when a worker holds more than half of its memory, or of its
-    share of the machine's, after a task. Each has a GPU, if there are any, and shares it if there are more workers.
-    Workers end with their driver, however that ends.
+    which is killed. A new one takes its place, as it does when a worker holds more than half of its memory after a
+    task, or of its share of the machine's if it has grown since its first one. Each has a GPU, if there are any, and
+    shares it if there are more workers. Workers end with their driver, however that ends.
 
     Args:
         function: What to do with a task; importable by the workers.
@@ -142,7 +145,8 @@ class Pool:
             self._finished.append((handle, content))
             slot.handle = None
             used = resources.memory_used([slot.worker.id]).get(slot.worker.id, 0)
-            if used > (self._memory or self._share) / 2:
+            slot.settled = slot.settled or used
+            if used > (self._memory / 2 if self._memory else max(self._share / 2, GROWTH * slot.settled)):
                 _log.debug("worker %d is replaced: it holds %s after its task", slot.worker.id, _gb(used))
                 slot.renew()
 

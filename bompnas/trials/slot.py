@@ -24,6 +24,7 @@ class Slot:
         loaded: What they load when they start, pickled.
         worker: The one that is there now.
         handle: Of the task that it has; None if it is free.
+        settled: What its worker held after the first task [bytes]; 0 before.
         started: Whether it has begun with the task.
         deadline: When the task, or until then its loading, has taken too long (`time.monotonic`); None for never.
     """
@@ -34,6 +35,7 @@ class Slot:
     loaded: bytes
     worker: Worker = dataclasses.field(init=False)
     handle: int | None = None
+    settled: float = 0.0
     started: bool = False
     deadline: float | None = None
 
@@ -55,7 +57,7 @@ class Slot:
         old = self.worker
         old.terminate()
         old.end()
-        self.worker = self._start()
+        self.worker, self.settled = self._start(), 0.0
         old.release()  # last: an interrupt meanwhile finds a worker that can be ended
 
     def _start(self) -> Worker:

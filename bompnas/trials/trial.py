@@ -6,7 +6,6 @@ BOMP-NAS, Fig. 1: train in float (2), fold batch normalization, quantize by the 
 
 import contextlib
 import dataclasses
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +23,8 @@ from bompnas.training import backends, loop, state
 from bompnas.training.loop import Phase, Trainer
 from bompnas.training.loss import Criterion
 from bompnas.training.state import State
-from bompnas.trials.events import Checkpoint, Epoch
+from bompnas.trials.events import Checkpoint, Epoch, Note
 from bompnas.trials.executor import Arrays, Shared, Tell, ignore
-
-_log = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 CALIBRATION_IMAGES = 128
@@ -134,12 +131,11 @@ def train_quantized(
         trainer = Trainer(criterion, *arrays["train"])
     with clock("train"):
         losses = stages.train(trainer, model, "float", 0)
-    with clock("evaluate"):
-        float_metrics = _measure(model, criterion, arrays, task, "float_")
     with clock("quantize"):
-        folded = fold.fold(model)
+        folded = fold.fold(model)  # in full precision
         calibration = quantize.Calibration.of(folded, _calibration_images(arrays["train"][0], task.seed))
-    del model
+    with clock("evaluate"):
+        float_metrics = _measure(folded, criterion, arrays, task, "float_")
     curves = {"float_loss": losses}
     outcomes = []
     for index, network in enumerate(task.networks):
@@ -154,12 +150,12 @@ def train_quantized(
             if task.device is not None:
                 with own("measure"):
                     metrics |= _on_device(quantized, task.device)
-            model = saved(quantized) if task.keep_models else None
+            content = saved(quantized) if task.keep_models else None
         except Exception as error:  # the other policies of this training go on
             outcomes.append(Outcome({}, own.seconds, f"{type(error).__name__}: {error}"))
             continue
         curves.setdefault("qaft_loss", losses)
-        outcomes.append(Outcome({**float_metrics, **metrics}, own.seconds, model=model))
+        outcomes.append(Outcome({**float_metrics, **metrics}, own.seconds, model=content))
     return TrialResult(tuple(outcomes), clock.seconds, curves)
 
 
@@ -174,7 +170,7 @@ class _Stages:
             try:
                 self._states = state.unpack(task.checkpoint)
             except ValueError as error:
-                _log.warning("a checkpoint is damaged, the training begins anew: %s", error)
+                tell(Note(f"its checkpoint is damaged, the training begins anew: {error}"))
 
     def train(self, trainer: Trainer, model: keras.Model, phase: str, policy: int) -> list[float]:
         """Trains a model in a phase, from where an earlier attempt at the task came to."""
@@ -187,8 +183,12 @@ class _Stages:
                 self._states[name] = reached
                 self._tell(Checkpoint(state.pack(self._states)))
 
+        begin = self._states.get(name)
+        if begin is not None and not trainer.fits(model, settings, begin):
+            self._tell(Note("its checkpoint is of another version, the training begins anew"))
+            begin = None
         seed = self._task.seed + (phase != "float")
-        return trainer.train(model, settings, seed, progress, self._states.get(name), self._task.checkpoint_every)
+        return trainer.train(model, settings, seed, progress, begin, self._task.checkpoint_every)
 
 
 @contextlib.contextmanager

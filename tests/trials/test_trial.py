@@ -9,7 +9,8 @@ from bompnas.space import loader
 from bompnas.space.head import DenseHead
 from bompnas.training import loop
 from bompnas.training.loop import DivergedError, Phase
-from bompnas.trials.events import Checkpoint, Epoch
+from bompnas.training.state import State, pack
+from bompnas.trials.events import Checkpoint, Epoch, Note
 from bompnas.trials.shared import Mapped
 from bompnas.trials.trial import TrialTask, run_trial
 
@@ -145,10 +146,12 @@ def test_a_trial_goes_on_from_its_checkpoints(task, network):
         assert len([event for event in again if isinstance(event, Epoch)]) == [5, 4, 2, 0][number]
 
 
-def test_a_damaged_checkpoint_is_left_aside(task, caplog):
+def test_a_checkpoint_that_does_not_fit_is_left_aside(task):
     early = Phase(1, 0.003)
     whole = run_trial(dataclasses.replace(task, early=early))
-    with caplog.at_level("WARNING", "bompnas"):
-        found = run_trial(dataclasses.replace(task, early=early, checkpoint=b"PK no archive"))
-    assert found.curves == whole.curves
-    assert "a checkpoint is damaged" in caplog.text
+    other = pack({"float 0": State((0.5,), (np.zeros(7, "float32"), np.zeros(3, "float32")))})
+    for checkpoint, reason in ((b"PK no archive", "is damaged"), (other, "is of another version")):
+        told = []
+        found = run_trial(dataclasses.replace(task, early=early, checkpoint=checkpoint), told.append)
+        assert found.curves == whole.curves
+        assert [reason in event.text for event in told if isinstance(event, Note)] == [True]
