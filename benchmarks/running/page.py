@@ -11,6 +11,7 @@ from exporting.markdown import table
 from speed.summary import Spread
 
 from bompnas.report import style
+from bompnas.trials import resources
 from running import summary
 
 RATIO, GROWTH, MINUTES = 1.6, 50.0, 4.0
@@ -57,7 +58,8 @@ def _memory(measured: Mapping[str, Any], page: Path) -> Iterator[str]:
     yield (
         f"{measured['trials']} trials of 2 + 1 epochs with 2 workers, {len(workers)} worker processes in all. From "
         f"trial {summary.SETTLED} on the driver grows by {grown:.0f} MB (asked: less than {GROWTH:.0f}), to {most:.0f} "
-        f"MB at most; no worker ever held more than {largest:.0f} MB."
+        f"MB at most; no worker ever held more than {largest:.0f} MB, where its share of the machine is "
+        f"{resources.memory_share(2) / 1e6:,.0f} MB."
     )
     yield from ("", f"![Memory]({picture.name})")
 
