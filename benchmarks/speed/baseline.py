@@ -13,6 +13,7 @@ import gc
 import tempfile
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import keras
 import keras_tuner
@@ -68,12 +69,14 @@ class Given(keras_tuner.Oracle):
 
 
 class FloatNetwork(keras_tuner.HyperModel):
-    """The float model of a network."""
+    """The float model of a network, of Keras' own layers."""
 
     def build(self, hp):
         """Builds it."""
         network = Network.from_json(hp.values["network"])
-        return float_model.build(network, HeadSource("classification", 10).head())
+        own = {"Conv2D": keras.layers.Conv2D, "BatchNormalization": keras.layers.BatchNormalization}
+        with mock.patch.multiple(float_model, **own):
+            return float_model.build(network, HeadSource("classification", 10).head())
 
 
 class Tuner(keras_tuner.Tuner):

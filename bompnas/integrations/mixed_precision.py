@@ -34,6 +34,7 @@ from bompnas.training import arrays, data
 from bompnas.training.loop import Phase
 from bompnas.trials import setup
 from bompnas.trials.trial import TrialResult, TrialTask, train_quantized
+from bompnas.whole_files import replacing
 
 OBJECTIVES = (
     ObjectiveSettings(reference=0.8).objective("accuracy"),
@@ -267,9 +268,12 @@ class MixedPrecisionTuner(TunerMixin, keras_tuner.Tuner):
             early=early,
             qaft=qaft,
             seed=int(np.random.SeedSequence([self._seed, int(trial.trial_id)]).generate_state(1)[0]),
-            models=(self._model_path(trial),),
+            keep_models=True,
         )
         result = train_quantized(task, self._images.parts)
+        if (content := result.outcomes[0].model) is not None:
+            with replacing(self._model_path(trial)) as draft:
+                draft.write_bytes(content)
         return report(result, self._problem.cost(network), self.oracle.objective)
 
     def load_model(self, trial: Trial) -> keras.Model:

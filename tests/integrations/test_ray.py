@@ -405,8 +405,8 @@ def test_room_is_what_the_scarcest_resource_allows(node, settings, room):
 def test_a_trial_that_fits_no_node_is_refused(entered):
     with pytest.raises(InputError, match=r"no node has room for a trial of cpus 4, gpus 0; the nodes have 1 cores"):
         entered(cpus=4)
-    with pytest.raises(InputError, match=r"cluster.gpus: expected a whole number"):
-        entered(gpus=1.5)
+    with pytest.raises(ValueError, match=r"expected a whole number, or a fraction of one GPU below 1; found 1\.5"):
+        ClusterSettings(gpus=1.5)
 
 
 def test_processes_are_used_again_unless_their_gpu_could_change():
