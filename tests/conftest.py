@@ -1,5 +1,6 @@
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,14 @@ def problem_of():
         return Problem(space, counts, (), constraints)
 
     return make
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Lets the time of clocks be set."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
+    return Clock

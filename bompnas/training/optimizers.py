@@ -34,8 +34,8 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sgd:
-    """Stochastic gradient descent with Nesterov's momentum.
+class Optimizer:
+    """What both optimizers have in common.
 
     Attributes:
         schedule: The learning rate.
@@ -44,6 +44,13 @@ class Sgd:
 
     schedule: Schedule
     weight_decay: float = 0.0
+
+    def _decay(self, parameters, rate, decayed):
+        return parameters * (1.0 - rate * self.weight_decay * decayed) if self.weight_decay else parameters
+
+
+class Sgd(Optimizer):
+    """Stochastic gradient descent with Nesterov's momentum."""
 
     def begin(self, size: int) -> tuple[np.ndarray, ...]:
         """The optimizer's variables for so many parameters before the first step."""
@@ -61,21 +68,12 @@ class Sgd:
         step, velocity = variables
         rate = self.schedule.at(step)
         velocity = MOMENTUM * velocity - rate * gradient
-        parameters = _decay(parameters, rate * self.weight_decay, decayed) if self.weight_decay else parameters
+        parameters = self._decay(parameters, rate, decayed)
         return parameters + MOMENTUM * velocity - rate * gradient, (step + 1.0, velocity)
 
 
-@dataclasses.dataclass(frozen=True)
-class Adam:
-    """Adam [Kingma and Ba 2015], with the betas and the epsilon of Keras.
-
-    Attributes:
-        schedule: The learning rate.
-        weight_decay: Decoupled decay [per step, times the learning rate].
-    """
-
-    schedule: Schedule
-    weight_decay: float = 0.0
+class Adam(Optimizer):
+    """Adam [Kingma and Ba 2015], with the betas and the epsilon of Keras."""
 
     def begin(self, size: int) -> tuple[np.ndarray, ...]:
         """The optimizer's variables for so many parameters before the first step."""
@@ -90,9 +88,5 @@ class Adam:
         # 1 - beta^t as -expm1(t log beta), which keeps its digits in float32
         corrected = rate * ops.sqrt(-ops.expm1((step + 1.0) * math.log(BETA_2)))
         corrected = corrected / -ops.expm1((step + 1.0) * math.log(BETA_1))
-        parameters = _decay(parameters, rate * self.weight_decay, decayed) if self.weight_decay else parameters
+        parameters = self._decay(parameters, rate, decayed)
         return parameters - corrected * first / (ops.sqrt(second) + EPSILON), (step + 1.0, first, second)
-
-
-def _decay(parameters, share, decayed):
-    return parameters * (1.0 - share * decayed)

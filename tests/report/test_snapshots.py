@@ -1,20 +1,7 @@
-import time
-
 import pytest
 
 from bompnas import report
 from bompnas.report.snapshots import SHARE, Snapshots
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Lets the time be set."""
-
-    class Clock:
-        now = 1000.0
-
-    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
-    return Clock
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import io
 import json
 import logging
-import time
 
 import pytest
 from rich.console import Console
@@ -9,17 +8,6 @@ from rich.console import Console
 from bompnas.trials.events import Epoch, Lost
 from bompnas.trials.live import Stage
 from bompnas.trials.progress import Progress, Watch, console_logging
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Lets the time of the progress be set."""
-
-    class Clock:
-        now = 1000.0
-
-    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
-    return Clock
 
 
 def console(**settings):
