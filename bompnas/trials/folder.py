@@ -42,7 +42,7 @@ _WRITTEN = (
 )
 _FILED = ("", "models", "figures", "checkpoints")  # where drafts may be left
 _SHOWN_DIFFERENCES = 8
-_IMPLIED = {"training.precision": "auto"}  # keys that records of older versions lack, and what they meant there
+_IMPLIED = {"training.precision": "auto"}  # keys that records of older versions lack, and how their runs go on
 
 _log = logging.getLogger(__name__)
 

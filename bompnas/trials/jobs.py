@@ -13,9 +13,6 @@ from bompnas.whole_files import replacing
 MakeTask = Callable[[bytes | None], Any]
 """Makes the executor's task, which goes on from a checkpoint if there is one."""
 
-Listen = Callable[[str, Any], None]
-"""Takes a job's name and an event that it told."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +25,7 @@ class Jobs:
         executor: Where they run.
         folder: Of the checkpoints; made when the first one comes.
         retries: How often a job is started again whose worker died.
-        listen: Told of every event but checkpoints, and of jobs that are lost with their worker (`Lost`).
+        listen: Told each job's name with every event but checkpoints, and when it is lost with its worker (`Lost`).
         idle: Called before jobs are waited for: what takes its time then keeps no worker waiting.
     """
 
@@ -37,7 +34,7 @@ class Jobs:
         executor: Executor,
         folder: Path,
         retries: int,
-        listen: Listen,
+        listen: Callable[[str, Any], None],
         idle: Callable[[], None] = lambda: None,
     ):
         self._executor = executor
@@ -51,10 +48,6 @@ class Jobs:
     def slots(self) -> int:
         """Number of jobs that run at the same time."""
         return self._executor.slots
-
-    def __len__(self) -> int:
-        """Number of jobs that run."""
-        return len(self._running)
 
     def start(self, name: str, make_task: MakeTask) -> None:
         """Starts a job, from its checkpoint if there is one."""
