@@ -32,6 +32,11 @@ class Case:
         """The experiment."""
         return ROOT / "experiments" / f"{self.name}.yaml"
 
+    def of_all_epochs(self) -> "Case":
+        """The same with as many epochs as the file has."""
+        kept = tuple(override for override in self.overrides if not override.startswith("training.epochs="))
+        return dataclasses.replace(self, overrides=kept)
+
 
 CASES = {
     "digits": Case("digits", (), networks=3),

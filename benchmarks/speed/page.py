@@ -139,8 +139,9 @@ def _policies(found: Study) -> list[str]:
     return [
         *table(header, rows),
         "",
-        "Wall time of a further policy as a share of the trial with the first one alone. The last column: what the "
-        "baseline takes for quantizing, fine-tuning and evaluating, if it kept the float model.",
+        "Wall time of a further policy as a share of the trial with the first one alone, in trials with all epochs of "
+        "the experiment file. The last column: what the baseline takes in the trials above for quantizing, fine-tuning "
+        "and evaluating, if it kept the float model.",
     ]
 
 

@@ -84,11 +84,10 @@ def measure(
         networks = rows.once({"kind": "networks"}, ours.run, cases.networks, case, data)["networks"]
         facts = rows.once({"kind": "facts"}, ours.run, cases.facts, case, data)
 
-        def run(side: str, name: str, seed: int, variant: str, **options: int | None) -> dict[str, Any]:
-            epochs = options.get("qaft_epochs")
+        def run(side: str, name: str, seed: int, variant: str, *, qaft_epochs: int | None = None) -> dict[str, Any]:
             if side == "ours":
-                return ours.run(workers.ours, case, data, networks[name], seed, epochs, options.get("policies", 1))
-            return baseline.run(workers.baseline, case, data, networks[name], seed, epochs, variant)
+                return ours.run(workers.ours, case, data, networks[name], seed, qaft_epochs, 1)
+            return baseline.run(workers.baseline, case, data, networks[name], seed, qaft_epochs, variant)
 
         common = {"threads": threads}
         for side in SIDES:
@@ -108,7 +107,7 @@ def measure(
                 rows.once(key, run, side, name, 0, best, qaft_epochs=LONG_QAFT)
             for seed in range(min(POLICY_TRIALS, seeds)):
                 key = {"kind": "policies", **common, "network": name, "seed": seed}
-                rows.once(key, run, "ours", name, seed, best, policies=POLICIES)
+                rows.once(key, ours.run, workers.ours, case.of_all_epochs(), data, networks[name], seed, None, POLICIES)
             key = {"kind": "bare", **common, "network": name}
             rows.once(key, ours.run, workers.kernels, networks[name], facts["batch"])
 
