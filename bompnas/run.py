@@ -30,7 +30,7 @@ from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
 from bompnas.trials import executors, final, folder, live, resources, tensorboard, views
 from bompnas.trials.context import Run
-from bompnas.trials.events import Lost
+from bompnas.trials.events import Lost, Values
 from bompnas.trials.executor import Executor, Function, Shared
 from bompnas.trials.jobs import Jobs
 from bompnas.trials.process import Imported, quiet_imports
@@ -250,6 +250,8 @@ class _Session:
     def _hear(self, job: str, event: Any) -> None:
         if isinstance(event, Lost):
             self.record.note(job, event.reason)
+        elif isinstance(event, Values):
+            self.record.log(job, event.number - 1, event.values)
         self.watch.hear(job, event)
 
     def export(self) -> None:

@@ -1,4 +1,5 @@
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from bompnas.candidate import State
 from bompnas.report import snapshots
 from bompnas.training import data
 from bompnas.trials import delivery, trial
-from bompnas.trials.events import Epoch
+from bompnas.trials.events import Epoch, Values
 from bompnas.trials.record import Record
 from bompnas.trials.trial import Outcome, TrialResult
 
@@ -282,6 +283,23 @@ def test_when_every_trial_fails_the_reason_is_kept(command, out, faked, capsys):
     assert {row["error"] for row in rows(out / "candidates.csv")} == {"ValueError: the head does not like it"}
     assert "Traceback" in (out / "run.log").read_text()
     assert (out / "report.html").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_what_a_job_measures_in_its_epochs_is_in_the_record_while_it_runs(command, out, faked):
+    seen = []
+
+    def told(task, tell):
+        tell(Epoch("float", 0, 1, 2, 1.0))
+        tell(Values(1, {"loss": 1.0, "reward": math.nan}))
+        with Record(out / "run.db", read_only=True) as record:
+            seen.append(record.curves("trial 1"))
+        return fake_trial(task)
+
+    faked(told)
+    assert command() == 0
+    assert seen[0]["loss"] == [1.0]
+    assert math.isnan(seen[0]["reward"][0])
 
 
 @pytest.mark.usefixtures("no_report")

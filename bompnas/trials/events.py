@@ -1,6 +1,10 @@
-"""What is told of a trial while it goes on."""
+"""What is told of a job while it goes on."""
 
 import dataclasses
+from collections.abc import Mapping
+
+SEARCH = "search"
+"""The phase of a job that trains a supernet and searches in it; also that job's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -8,8 +12,8 @@ class Epoch:
     """An epoch has ended.
 
     Attributes:
-        phase: `float` or `qaft`.
-        policy: Which of the trial's policies is fine-tuned, from 0; 0 in float.
+        phase: `float`, `qaft` or `search`.
+        policy: Which of the trial's policies is fine-tuned, from 0; 0 in the other phases.
         number: The epoch, from 1.
         total: Epochs of the phase.
         loss: Mean training loss of the epoch.
@@ -20,6 +24,19 @@ class Epoch:
     number: int
     total: int
     loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """What a job measured in an epoch; told after the epoch has ended, and written to the record.
+
+    Attributes:
+        number: The epoch, from 1.
+        values: What was measured, by name; NaN where an epoch has no such value.
+    """
+
+    number: int
+    values: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)

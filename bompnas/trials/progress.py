@@ -14,7 +14,7 @@ from rich.live import Live
 
 from bompnas.candidate import Candidate
 from bompnas.hardware.quantities import CYCLES, ENERGY, FACTS, LATENCY, named
-from bompnas.trials.events import Epoch, Lost
+from bompnas.trials.events import Epoch, Lost, Values
 from bompnas.trials.live import Running, Stage, duration, render
 from bompnas.whole_files import replacing
 
@@ -103,8 +103,10 @@ class Progress:
         _log.debug("%s %d of %d: %s", self._stage, number, self._total, description)
         self._write()
 
-    def heard(self, job: str, event: Epoch | Lost) -> None:
+    def heard(self, job: str, event: Epoch | Values | Lost) -> None:
         """A job that runs has told of an epoch, or was lost."""
+        if isinstance(event, Values):
+            return
         epoch = event if isinstance(event, Epoch) else None
         self._running = self._running | {job: dataclasses.replace(self._running[job], epoch=epoch)}
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
@@ -172,7 +174,7 @@ class Watch:
         with Progress(name, total, done, self._console, self._status) as self._stage:
             yield self._stage
 
-    def hear(self, job: str, event: Epoch | Lost) -> None:
+    def hear(self, job: str, event: Epoch | Values | Lost) -> None:
         """A job of the stage has told of an epoch, or was lost."""
         self._stage.heard(job, event)
         if self._listen is not None and isinstance(event, Epoch):

@@ -143,7 +143,7 @@ class Record:
 
     @_reading
     def curves(self, source: str) -> dict[str, list[float]]:
-        """The curves of a source (`trial 3`, `final 3`), each as its values in order."""
+        """The curves of a source (`trial 3`, `final 3`, `search`), each as its values in order."""
         rows = self._connection.execute(
             "SELECT name, value FROM curves WHERE source = ? ORDER BY name, step", (source,)
         )
@@ -191,6 +191,18 @@ class Record:
                 ],
             )  # fmt: skip
             _add_curves(connection, source, curves or {})
+
+    def log(self, source: str, step: int, values: Mapping[str, float]) -> None:
+        """Stores what a source measured in one step of its curves, which are void from there on if they go further.
+
+        Args:
+            source: Whose curves.
+            step: From 0; what goes on from a checkpoint tells of some steps again.
+            values: A value for each curve; NaN where there is none.
+        """
+        with self._change() as connection:
+            connection.execute("DELETE FROM curves WHERE source = ? AND step >= ?", (source, step))
+            _add_steps(connection, source, step, values)
 
     def finish_finals(
         self, source: str, finals: Iterable[Final], curves: Mapping[str, Sequence[float]] | None = None
@@ -257,7 +269,13 @@ def _network(text: str) -> Network:
 
 
 def _add_curves(connection: sqlite3.Connection, source: str, curves: Mapping[str, Sequence[float]]) -> None:
+    for name, values in curves.items():
+        for step, value in enumerate(values):
+            _add_steps(connection, source, step, {name: value})
+
+
+def _add_steps(connection: sqlite3.Connection, source: str, step: int, values: Mapping[str, float]) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?)",
-        [(source, name, step, float(value)) for name, values in curves.items() for step, value in enumerate(values)],
+        [(source, name, step, float(value)) for name, value in values.items()],
     )

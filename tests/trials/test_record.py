@@ -352,3 +352,15 @@ def test_a_damaged_record_is_refused_with_advice_and_kept(older, damage):
     assert older.read_bytes() == before
     with pytest.raises(DamagedError), Record(older, read_only=True) as opened:
         _ = opened.candidates, opened.finals, opened.meta, opened.proposals, opened.exports, opened.curves("trial 1")
+
+
+def test_what_is_logged_step_by_step_are_curves_that_go_on_from_where_they_are_told_again(new_record):
+    for step in range(4):
+        new_record.log("search", step, {"loss": 4.0 - step, "reward": math.nan if step < 2 else -1 / 3})
+    new_record.log("trial 1", 0, {"loss": 9.0})
+    assert new_record.curves("search")["loss"] == [4.0, 3.0, 2.0, 1.0]
+    new_record.log("search", 2, {"loss": 2.5, "reward": np.float32(0.5)})
+    curves = new_record.curves("search")
+    assert curves["loss"] == [4.0, 3.0, 2.5]
+    assert np.array_equal(curves["reward"], [math.nan, math.nan, 0.5], equal_nan=True)
+    assert new_record.curves("trial 1") == {"loss": [9.0]}
