@@ -37,8 +37,8 @@ class IntegerInference:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What training takes from the policy: 1 / levels, the input's scale, the output's scale, low and high."""
-        return (1.0 / self.weight_quantizer.levels, self._input_scale(), *self.activation.numbers)
+        """What a policy changes in training: the weights' number, the input's scale, the output's scale, low and high."""
+        return (self.weight_quantizer.number, self._input_scale(), *self.activation.numbers)
 
     @property
     def weight_quantizer(self) -> WeightQuantizer:
@@ -71,9 +71,10 @@ class IntegerInference:
     def call(self, inputs, training=None):
         """Quantized output values, on the output's grid in inference and in training."""
         if training:
-            reciprocal, input_scale, *output = self.numbers if self.given is None else self.given
-            step = self._step(reciprocal, input_scale)
-            outputs = self._linear(inputs, self.weight_quantizer(self._weights(), self._along_channels(step)))
+            number, input_scale, *output = self.numbers if self.given is None else self.given
+            step = self._step(number, input_scale)
+            kernel = self.weight_quantizer(self._weights(), self._along_channels(step), number)
+            outputs = self._linear(inputs, kernel)
             if self.use_bias:
                 unit = ops.stop_gradient(step) * input_scale
                 outputs = outputs + straight_through(self.bias, ops.round(self.bias / unit) * unit)
@@ -88,8 +89,8 @@ class IntegerInference:
         """Constructor arguments."""
         return {**super().get_config(), "input_exponent": self.input_exponent, "kernel_constraint": None}
 
-    def _step(self, reciprocal, input_scale):
-        step = ops.reshape(self.weight_quantizer.step(self._weights(), reciprocal), (-1,))
+    def _step(self, number, input_scale):
+        step = ops.reshape(self.weight_quantizer.step(self._weights(), number), (-1,))
         if self.use_bias:
             step = ops.maximum(step, ops.abs(self.bias) / (LARGEST_BIAS * input_scale))
         return step

@@ -26,6 +26,7 @@ from bompnas.networks.layers import (
     QuantizedGlobalAveragePooling2D,
 )
 from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer
+from bompnas.space.levels import finest
 from bompnas.space.network import HEAD, Network
 
 KEEPS_GRID = (
@@ -46,10 +47,23 @@ INPUT = "image_grid"
 
 @dataclasses.dataclass(frozen=True)
 class LayerBits:
-    """Bit-widths of one layer: its weights and its output."""
+    """Bit-widths of one layer: its weights and its output.
+
+    Attributes:
+        weights: Width of a weight [bits].
+        activations: Width of an output value [bits].
+        levels: Largest integer of a weight where its grid is nested in finer ones; None for the full grid of its bits.
+    """
 
     weights: int
     activations: int
+    levels: int | None = None
+
+    def quantizer(self, axis: int = -1) -> WeightQuantizer:
+        """The quantizer of a kernel with its output channels along an axis."""
+        if self.levels is None:
+            return WeightQuantizer(self.weights, axis)
+        return WeightQuantizer(self.weights, axis, self.levels, finest(self.weights, self.levels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Policy:
         """
         names = [layer.name for layer in (built or network).layers]
         layers = {
-            name: LayerBits(layer.weight_bits, layer.activation_bits)
+            name: LayerBits(layer.weight_bits, layer.activation_bits, layer.weight_levels)
             for name, layer in zip(names, network.layers, strict=True)
         }
         quantized_head = [
@@ -174,18 +188,15 @@ class _Rewriter:
             "input_exponent": self.grids[id(values)].exponent,
         }
         if isinstance(layer, keras.layers.Dense):
-            weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
+            weights = {"kernel_quantizer": bits.quantizer(), "kernel_initializer": "zeros"}
             made = IntegerDense(layer.units, **weights, **common)
         else:
             common |= {"strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate}
             if isinstance(layer, keras.layers.DepthwiseConv2D):
-                weights = {
-                    "depthwise_quantizer": WeightQuantizer(bits.weights, axis=2),
-                    "depthwise_initializer": "zeros",
-                }
+                weights = {"depthwise_quantizer": bits.quantizer(axis=2), "depthwise_initializer": "zeros"}
                 made = IntegerDepthwiseConv2D(layer.kernel_size, **weights, **common)
             else:
-                weights = {"kernel_quantizer": WeightQuantizer(bits.weights), "kernel_initializer": "zeros"}
+                weights = {"kernel_quantizer": bits.quantizer(), "kernel_initializer": "zeros"}
                 made = IntegerConv2D(layer.filters, layer.kernel_size, **weights, **common)
         return self._on_grid(made(values), quantizer)
 

@@ -10,6 +10,7 @@ from keras import ops
 from qkeras.base_quantizer import BaseQuantizer
 
 from bompnas.networks.fused import fake_quantize
+from bompnas.space.levels import full
 
 # Keeps steps of dead channels positive and normal in float32.
 SMALLEST_STEP = 2.0**-40
@@ -26,47 +27,76 @@ class WeightQuantizer(BaseQuantizer):
 
     The step is max|w| / levels of the channel [Nagel et al. 2021, the white paper that BOMP-NAS follows].
 
+    Nested grids are rounded to by way of the finest of them: a weight becomes an integer there, and that an integer of
+    the coarser grid, finest / levels times as coarse. As this is odd no integer lies halfway, so the integers of all
+    the grids follow from those of any finer one. Rounded to each by itself they would not, where a weight is within the
+    error of float32 of the middle between two values.
+
     Args:
         bits: Width of a weight, 2 to 16.
         axis: Axis of the output channels in the kernel: -1 for conv and dense, 2 for depthwise.
         levels: Largest integer; 2^(bits-1) - 1 unless a policy nests its grids.
+        finest: Levels of the finest of nested grids, an odd multiple of `levels`; None for a grid by itself.
     """
 
     alpha = "auto"  # tells QKeras layers that the scale follows the weights
 
-    def __init__(self, bits: int, axis: int = -1, levels: int | None = None):
+    def __init__(self, bits: int, axis: int = -1, levels: int | None = None, finest: int | None = None):
         super().__init__()
         if not 2 <= bits <= 16:
             raise ValueError(f"weight bits must be 2 to 16, found {bits}")
         self.bits = bits
         self.axis = axis
-        self.levels = 2 ** (bits - 1) - 1 if levels is None else levels
+        self.levels = full(bits) if levels is None else levels
+        if finest is not None and (finest % self.levels or finest // self.levels % 2 == 0):
+            raise ValueError(f"finest levels must be an odd multiple of {self.levels}, found {finest}")
+        self.finest = finest
 
-    def step(self, kernel, reciprocal=None):
+    @property
+    def number(self) -> float:
+        """What a policy changes about the quantizer: 1 / levels, or finest / levels of nested grids."""
+        return 1.0 / self.levels if self.finest is None else float(self.finest // self.levels)
+
+    def step(self, kernel, number=None):
         """Step of each output channel, broadcastable against the kernel.
 
         Args:
             kernel: Float weights.
-            reciprocal: 1 / levels where it is another one than the quantizer's.
+            number: As `number`, where it is another one than the quantizer's.
         """
+        number = self.number if number is None else number
         axes = [axis for axis in range(len(kernel.shape)) if axis != self.axis % len(kernel.shape)]
         largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
         # A product: TensorFlow's graph optimizer makes one of a division by a constant, which rounds differently, and
         # steps must be the same bits in a graph and out of it.
-        return ops.maximum(largest * (1.0 / self.levels if reciprocal is None else reciprocal), SMALLEST_STEP)
+        if self.finest is None:
+            return ops.maximum(largest * number, SMALLEST_STEP)
+        return ops.maximum(largest * (1.0 / self.finest), SMALLEST_STEP) * number
 
-    def integers(self, kernel, step):
-        """The kernel's integers as floats; `step` is as `step()` returns it, or larger."""
-        return ops.round(kernel / step)
+    def integers(self, kernel, step, number=None):
+        """The kernel's integers as floats.
 
-    def __call__(self, kernel, step=None):
-        """The kernel on its grid, with a straight-through gradient."""
-        step = self.step(kernel) if step is None else step
-        return straight_through(kernel, self.integers(kernel, step) * step)
+        Args:
+            kernel: Float weights.
+            step: As `step()` returns it, or larger; larger ones are a grid by itself.
+            number: As of `step()`.
+        """
+        integers = ops.round(kernel / step)
+        if self.finest is None:
+            return integers
+        number = self.number if number is None else number
+        fine = self.step(kernel, 1.0)
+        return ops.where(step > fine * number, integers, ops.round(ops.round(kernel / fine) / number))
+
+    def __call__(self, kernel, step=None, number=None):
+        """The kernel on its grid, with a straight-through gradient; arguments as of `integers`."""
+        step = self.step(kernel, number) if step is None else step
+        return straight_through(kernel, self.integers(kernel, step, number) * step)
 
     def get_config(self):
         """Constructor arguments."""
-        return {"bits": self.bits, "axis": self.axis, "levels": self.levels}
+        config = {"bits": self.bits, "axis": self.axis, "levels": self.levels}
+        return config if self.finest is None else {**config, "finest": self.finest}
 
     @classmethod
     def from_config(cls, config):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from bompnas.errors import InputError
+from bompnas.space import levels
 from bompnas.space.batch import NetworkBatch
 from bompnas.space.distance import INSERT, Stage
 from bompnas.space.embedding import Site
@@ -71,6 +72,8 @@ class MobileNetV2Space(NetworkSpace):
         bits: Weight bits of the blocks; one choice for every kind of layer of a block, shared by its repetitions.
         shared_bits: Whether all layers of a block share one choice.
         own_bits: Weight bits of `stem`, `last_conv` and `dense` where they are not `bits`.
+        nested: Whether the grids of `bits` lie in one another (`bompnas.space.levels`), of the blocks and of parts
+            without own bits, which choose from `bits` as a block does; own bits have full grids.
         activation_bits: Bits of all activations.
         divisor: Channels of the blocks are multiples of it.
     """
@@ -81,6 +84,7 @@ class MobileNetV2Space(NetworkSpace):
     bits: Choices
     shared_bits: bool = False
     own_bits: Mapping[str, Choices] = dataclasses.field(default_factory=dict)
+    nested: bool = False
     activation_bits: int = 8
     divisor: int = 1
 
@@ -125,6 +129,10 @@ class MobileNetV2Space(NetworkSpace):
         if name in self.places:
             return np.array(self.genes[self.places[name]].values)[codes[:, self.places[name]]]
         return np.full(len(codes), self._constants.get(name, 0))
+
+    def weight_levels(self, bits: int) -> int:
+        """Largest integer of a weight of the blocks at a width [bits]."""
+        return levels.nested(bits, min(self.bits.values)) if self.nested else levels.full(bits)
 
     def gene_name(self, stage: str, attribute: str) -> str:
         """The gene that an attribute of a stage shows."""
@@ -238,14 +246,22 @@ class MobileNetV2Space(NetworkSpace):
                     depthwise_bits=values[self.gene_name(group, "depthwise_bits")],
                     project_bits=values[self.gene_name(group, "project_bits")],
                     activation_bits=self.activation_bits,
+                    smallest_bits=min(self.bits.values) if self.nested else None,
                 )
                 stride = 1
         last_conv = self._last_conv(layers[-1], values["last_conv.filters"], stride, values["last_conv.bits"])
         head = [
-            layer if layer.kind == "float" else dataclasses.replace(layer, weight_bits=values["dense.bits"])
+            layer
+            if layer.kind == "float"
+            else dataclasses.replace(layer, **self._widths("dense", values["dense.bits"]))
             for layer in self.head(last_conv.out_channels)
         ]
         return Network(self.input_size, self.input_channels, (*layers, last_conv, *head))
+
+    def _widths(self, part: str, weight_bits: int) -> dict[str, int | None]:
+        """Width and levels of the weights of a part that is no block."""
+        nested = self.nested and part not in self.own_bits
+        return {"weight_bits": weight_bits, "weight_levels": self.weight_levels(weight_bits) if nested else None}
 
     def _stem(self, weight_bits: int) -> Layer:
         return Layer(
@@ -257,7 +273,7 @@ class MobileNetV2Space(NetworkSpace):
             out_channels=self.stem.filters,
             input_size=self.input_size,
             output_size=strided(self.input_size, self.stem.stride),
-            weight_bits=weight_bits,
+            **self._widths("stem", weight_bits),
             activation_bits=self.activation_bits,
             activation="relu6",
             group="stem",
@@ -273,7 +289,7 @@ class MobileNetV2Space(NetworkSpace):
             out_channels=filters,
             input_size=entry.output_size,
             output_size=strided(entry.output_size, stride),
-            weight_bits=weight_bits,
+            **self._widths("last_conv", weight_bits),
             activation_bits=self.activation_bits,
             activation="relu6",
             group="last_conv",
@@ -301,9 +317,15 @@ def _bottleneck(
     depthwise_bits: int,
     project_bits: int,
     activation_bits: int,
+    smallest_bits: int | None,
 ) -> tuple[Layer, ...]:
     place = {"activation_bits": activation_bits, "group": group, "repetition": repetition}
     expanded, output_size = in_channels * expansion, strided(size, stride)
+
+    def widths(bits: int) -> dict[str, int | None]:
+        nested = bits and smallest_bits
+        return {"weight_bits": bits, "weight_levels": levels.nested(bits, smallest_bits) if nested else None}
+
     expand = Layer(
         name=f"{group}_{repetition}_expand",
         kind="conv",
@@ -313,7 +335,7 @@ def _bottleneck(
         out_channels=expanded,
         input_size=size,
         output_size=size,
-        weight_bits=expand_bits,
+        **widths(expand_bits),
         activation="relu6",
         **place,
     )
@@ -326,7 +348,7 @@ def _bottleneck(
         out_channels=expanded,
         input_size=size,
         output_size=output_size,
-        weight_bits=depthwise_bits,
+        **widths(depthwise_bits),
         activation="relu6",
         **place,
     )
@@ -339,7 +361,7 @@ def _bottleneck(
         out_channels=channels,
         input_size=output_size,
         output_size=output_size,
-        weight_bits=project_bits,
+        **widths(project_bits),
         activation="linear",
         residual=entry if stride == 1 and in_channels == channels else None,
         **place,
@@ -354,7 +376,7 @@ def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int 
         InputError: A key is unknown, missing or has a wrong value.
     """
     section.only(
-        *("family", "name", "input", "bits", "bits_per", "activation_bits", "divisor"),
+        *("family", "name", "input", "bits", "bits_per", "levels", "activation_bits", "divisor"),
         *("stem", "blocks", "last_conv", "dense", "seed"),
     ).section("seed").only("bits")
     image = section.section("input").only("size", "channels")
@@ -383,6 +405,7 @@ def parse(section: Section, head: Callable[[int], tuple[Layer, ...]], bits: int 
         bits=bit_choices,
         shared_bits=_shared(section),
         own_bits=own_bits if bits is None else {},
+        nested=_nested(section, bit_choices) and bits is None,
         activation_bits=section.integer("activation_bits", *ACTIVATION_BITS, default=8),
         divisor=section.integer("divisor", 1, default=1),
     )
@@ -393,6 +416,20 @@ def _shared(section: Section) -> bool:
     if found not in ("layer", "block"):
         raise section.error("bits_per", f"{found!r} found, expected layer or block")
     return found == "block"
+
+
+def _nested(section: Section, bits: Choices) -> bool:
+    found = section.values.get("levels", "full")
+    if found not in ("full", "nested"):
+        raise section.error("levels", f"{found!r} found, expected full or nested")
+    smallest = min(bits.values)
+    unfit = [width for width in bits.values if not levels.doubles(width, smallest)]
+    if found == "nested" and unfit:
+        raise section.error(
+            "bits",
+            f"{unfit[0]} found, expected {smallest} times a power of 2, as `levels: nested` has grids in one another",
+        )
+    return found == "nested"
 
 
 def _block(section: Section) -> Block:

@@ -16,7 +16,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 1
+from bompnas.space.levels import full
+
+FORMAT = 2  # written where a layer has levels of its own; all other networks are of format 1
 HEAD = "head"
 FLOAT_BITS = 32
 
@@ -42,6 +44,8 @@ class Layer:
         repetition: Place within a repeated block, from 1; 0 outside blocks.
         residual: Name of the layer whose output is added to this one's, or None.
         bias: Whether the deployed layer adds a bias (true once batch normalization is folded).
+        weight_levels: Largest integer of a weight where its grid is nested in finer ones (`bompnas.space.levels`); None
+            for the full grid of its bits.
     """
 
     name: str
@@ -59,6 +63,19 @@ class Layer:
     repetition: int = 0
     residual: str | None = None
     bias: bool = True
+    weight_levels: int | None = None
+
+    def __post_init__(self):
+        if self.weight_levels is not None and not 1 <= self.weight_levels <= full(self.weight_bits):
+            most = full(self.weight_bits)
+            raise ValueError(
+                f"{self.name}: {self.weight_levels} levels found, expected 1 to {most} of {self.weight_bits} bits"
+            )
+
+    @property
+    def levels(self) -> int:
+        """Largest integer of a weight."""
+        return full(self.weight_bits) if self.weight_levels is None else self.weight_levels
 
     @property
     def weights(self) -> int:
@@ -108,11 +125,13 @@ class Network:
         return self._digest(with_bits=False)
 
     def with_bits(self, weight_bits: int) -> "Network":
-        """The same architecture with all quantized layers at one weight width."""
+        """The same architecture with all quantized layers at one weight width, on its full grid."""
         return dataclasses.replace(
             self,
             layers=tuple(
-                layer if layer.kind == "float" else dataclasses.replace(layer, weight_bits=weight_bits)
+                layer
+                if layer.kind == "float"
+                else dataclasses.replace(layer, weight_bits=weight_bits, weight_levels=None)
                 for layer in self.layers
             ),
         )
@@ -121,10 +140,10 @@ class Network:
         """Versioned JSON that `from_json` reads back."""
         return json.dumps(
             {
-                "format": FORMAT,
+                "format": 1 if all(layer.weight_levels is None for layer in self.layers) else FORMAT,
                 "input_size": self.input_size,
                 "input_channels": self.input_channels,
-                "layers": [dataclasses.asdict(layer) for layer in self.layers],
+                "layers": [_fields(layer) for layer in self.layers],
             },
             separators=(",", ":"),
         )
@@ -155,9 +174,22 @@ class Network:
                 layer.activation,
                 None if layer.residual is None else position[layer.residual],
                 layer.bias,
-                (layer.weight_bits, layer.activation_bits) if with_bits else None,
+                _widths(layer) if with_bits else None,
             )
             for layer in self.layers
         ]
         text = repr((self.input_size, self.input_channels, rows))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _fields(layer: Layer) -> dict[str, Any]:
+    """What is written of a layer: no levels where they follow from its bits, as before there were others."""
+    fields = dataclasses.asdict(layer)
+    if layer.weight_levels is None:
+        del fields["weight_levels"]
+    return fields
+
+
+def _widths(layer: Layer) -> tuple[int, ...]:
+    levels = () if layer.weight_levels is None else (layer.weight_levels,)
+    return (layer.weight_bits, layer.activation_bits, *levels)

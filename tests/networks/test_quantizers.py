@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from bompnas.networks.quantizers import SMALLEST_STEP, ActivationQuantizer, WeightQuantizer
+from bompnas.space import levels
 
 
 @pytest.fixture
@@ -15,13 +16,13 @@ def kernel():
 def test_weights_lie_on_a_symmetric_grid_of_their_channel(kernel, bits):
     quantizer = WeightQuantizer(bits)
     values = np.asarray(quantizer(kernel))
-    levels = 2 ** (bits - 1) - 1
+    largest = 2 ** (bits - 1) - 1
     for channel in range(kernel.shape[-1]):
-        step = np.abs(kernel[..., channel]).max() / levels
+        step = np.abs(kernel[..., channel]).max() / largest
         integers = values[..., channel] / step
-        np.testing.assert_allclose(integers, np.round(integers), atol=2e-5 * levels)
-        assert np.abs(np.round(integers)).max() == levels
-        assert len(np.unique(np.round(integers))) <= 2 * levels + 1
+        np.testing.assert_allclose(integers, np.round(integers), atol=2e-5 * largest)
+        assert np.abs(np.round(integers)).max() == largest
+        assert len(np.unique(np.round(integers))) <= 2 * largest + 1
 
 
 def test_four_bits_give_at_most_fifteen_levels_per_channel(kernel):
@@ -46,6 +47,76 @@ def test_steps_are_the_same_bits_in_a_graph_and_out_of_it(bits):
 def test_level_count_comes_from_the_policy_not_from_the_bits(kernel):
     quantizer = WeightQuantizer(8, levels=119)
     assert np.abs(np.asarray(quantizer.integers(kernel, quantizer.step(kernel)))).max() == 119
+
+
+def nested(bits, axis=-1):
+    return WeightQuantizer(bits, axis, levels.nested(bits, 4), levels.nested(16, 4))
+
+
+WEIGHTS = np.random.default_rng(6).normal(0, 0.3, (3, 3, 300, 256)).astype("float32")
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(-1, WEIGHTS.shape), (2, (3, 3, 76_800, 1))])
+@pytest.mark.parametrize(("narrow", "wide"), [(4, 8), (8, 16), (4, 16)])
+def test_rounding_to_a_wider_nested_grid_first_changes_nothing(axis, shape, narrow, wide):
+    kernel = WEIGHTS.reshape(shape)
+    coarse, fine = nested(narrow, axis), nested(wide, axis)
+    step = coarse.step(kernel)
+    direct = np.asarray(coarse.integers(kernel, step))
+    np.testing.assert_array_equal(np.asarray(coarse.integers(fine(kernel), step)), direct)
+    np.testing.assert_array_equal(coarse(fine(kernel), step), coarse(kernel))
+    integers = np.asarray(fine.integers(kernel, fine.step(kernel)))
+    np.testing.assert_array_equal(np.round(integers / (fine.levels // coarse.levels)), direct)
+    largest = np.abs(direct).max(axis=tuple(place for place in range(4) if place != axis % 4))
+    assert (largest == coarse.levels).all()
+
+
+def test_weights_in_the_middle_between_values_nest_too():
+    """And those next to it in float32."""
+    middles = (np.arange(-119, 119) + 0.5).astype("float32") / np.float32(119)
+    near = [middles, np.nextafter(middles, np.float32(-1)), np.nextafter(middles, np.float32(1))]
+    kernel = np.concatenate([[1.0], *near]).astype("float32")[:, None] * np.geomspace(0.1, 3, 50, dtype="float32")
+    four, eight, sixteen = (np.asarray(nested(b).integers(kernel, nested(b).step(kernel))) for b in (4, 8, 16))
+    np.testing.assert_array_equal(np.round(sixteen / 257), eight)
+    np.testing.assert_array_equal(np.round(eight / 17), four)
+
+
+def test_nested_grids_are_as_exact_as_grids_by_themselves():
+    for bits in (4, 8, 16):
+        quantizer, alone = nested(bits), WeightQuantizer(bits, levels=levels.nested(bits, 4))
+        step = np.asarray(quantizer.step(WEIGHTS))
+        np.testing.assert_allclose(step, alone.step(WEIGHTS), rtol=3e-7)
+        assert (np.abs(np.asarray(quantizer(WEIGHTS)) - WEIGHTS) <= step * (0.5 + 1e-6 * quantizer.levels)).all()
+
+
+def test_a_step_that_is_larger_makes_a_nested_grid_one_by_itself(kernel):
+    quantizer = nested(8)
+    step = np.asarray(quantizer.step(kernel)) * np.linspace(1, 4, 7, dtype="float32")
+    integers = np.asarray(quantizer.integers(kernel, step))
+    np.testing.assert_array_equal(integers[..., 1:], np.round(kernel / step)[..., 1:])
+    assert np.abs(integers[..., 0]).max() == 119
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_nested_grids_are_the_same_bits_in_a_graph_and_out_of_it(bits):
+    quantizer, kernel = nested(bits), tf.constant(WEIGHTS)
+    np.testing.assert_array_equal(tf.function(quantizer.step)(kernel), quantizer.step(kernel))
+    np.testing.assert_array_equal(tf.function(quantizer)(kernel), quantizer(kernel))
+
+
+def test_a_nested_grid_takes_another_ones_number(kernel):
+    found = nested(8)(kernel, number=tf.constant(nested(4).number))
+    np.testing.assert_array_equal(found, nested(4)(kernel))
+
+
+@pytest.mark.parametrize("finest", [7 * 18, 120])
+def test_the_finest_levels_must_be_an_odd_multiple(finest):
+    with pytest.raises(ValueError, match=f"odd multiple of 7, found {finest}"):
+        WeightQuantizer(4, finest=finest)
+
+
+def test_a_quantizer_without_finer_grids_is_stored_as_ever():
+    assert WeightQuantizer(8).get_config() == {"bits": 8, "axis": -1, "levels": 127}
 
 
 def test_an_all_zero_channel_stays_zero(kernel):
@@ -88,7 +159,12 @@ def test_activation_gradient_vanishes_outside_the_range():
 
 
 @pytest.mark.parametrize(
-    "quantizer", [WeightQuantizer(5, axis=2, levels=9), ActivationQuantizer(6, -3, False, maximum=6.0, half_up=True)]
+    "quantizer",
+    [
+        WeightQuantizer(5, axis=2, levels=9),
+        nested(8, axis=2),
+        ActivationQuantizer(6, -3, False, maximum=6.0, half_up=True),
+    ],
 )
 def test_configuration_survives_serialization(quantizer):
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(quantizer))

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -280,6 +281,76 @@ def test_one_width_for_all_replaces_all_choices(blockwise):
 def test_bits_are_per_layer_or_per_block(blockwise):
     with pytest.raises(InputError, match="bits_per: 'stage' found, expected layer or block"):
         blockwise(BLOCKWISE.replace("bits_per: block", "bits_per: stage"))
+
+
+NESTED = BLOCKWISE.replace("bits_per: block", "bits_per: block\nlevels: nested")
+
+
+def levels_of(network):
+    return {layer.group: (layer.weight_bits, layer.weight_levels) for layer in network.layers}
+
+
+def test_nested_grids_are_those_of_the_blocks_bits(blockwise):
+    space = blockwise(NESTED)
+    assert [space.weight_levels(bits) for bits in (4, 8, 16)] == [7, 119, 30583]
+    network = space.decode({**space.seed, "block1.bits": 4, "block2.bits": 16})
+    assert levels_of(network) == {
+        "stem": (8, None), "block1": (4, 7), "block2": (16, 30583), "last_conv": (8, None), "head": (8, None),
+    }  # fmt: skip
+    assert levels_of(space.decode({**space.seed, "block2.expansion": 1}))["block2"] == (8, 119)
+
+
+def test_parts_without_bits_of_their_own_are_nested_like_blocks(blockwise):
+    text = NESTED.replace("dense: {bits: [6, 8], seed: {bits: 8}}", "dense: {}").replace(", bits: 8}", "}")
+    space = blockwise(text)
+    network = space.decode({**space.seed, "stem.bits": 4, "last_conv.bits": 16, "dense.bits": 8})
+    found = levels_of(network)
+    assert [found[part] for part in ("stem", "last_conv", "head")] == [(4, 7), (16, 30583), (8, 119)]
+
+
+@pytest.mark.parametrize("text", [BLOCKWISE, BLOCKWISE.replace("bits_per: block", "bits_per: block\nlevels: full")])
+def test_grids_are_full_unless_the_file_nests_them(blockwise, text):
+    space = blockwise(text)
+    assert [space.weight_levels(bits) for bits in (4, 8, 16)] == [7, 127, 32767]
+    assert {layer.weight_levels for layer in space.decode(space.seed).layers} == {None}
+
+
+def test_one_width_for_all_has_full_grids(blockwise):
+    space = blockwise(NESTED, bits=8)
+    assert {layer.weight_levels for layer in space.decode(space.seed).layers} == {None}
+    assert space.weight_levels(8) == 127
+
+
+def test_nesting_changes_no_cost_and_no_distance(blockwise):
+    nested, full = blockwise(NESTED), blockwise(BLOCKWISE)
+    codes = uniform(full, np.random.default_rng(0), 200)
+    np.testing.assert_array_equal(nested.batch(codes).fields, full.batch(codes).fields)
+    np.testing.assert_array_equal(nested.embedding.features(codes), full.embedding.features(codes))
+    assert nested.stages == full.stages
+    for one, other in zip(nested.genotypes(codes), full.genotypes(codes), strict=True):
+        networks = nested.decode(one), full.decode(other)
+        assert networks[0].architecture_key == networks[1].architecture_key
+        assert networks[0].key != networks[1].key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("levels: nested", "levels: half", "levels: 'half' found, expected full or nested"),
+        ("[4, 8, 16]", "[4, 6, 8]", "bits: 6 found, expected 4 times a power of 2, as `levels: nested` has grids"),
+        ("[4, 8, 16]", "[4, 8, 12]", "bits: 12 found, expected 4 times a power of 2"),
+    ],
+)
+def test_grids_that_do_not_nest_are_refused(blockwise, old, new, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        blockwise(NESTED.replace(old, new))
+    assert "blockwise.yaml" in str(caught.value)
+
+
+def test_the_spaces_of_hqnas_nest_their_grids():
+    for name in ("cifar10", "imagenet", "digits"):
+        space = load_space(f"search_spaces/hqnas_{name}.yaml", head=DenseHead(10))
+        assert levels_of(space.decode(space.seed))["block1"] == (8, 119)
 
 
 @pytest.mark.parametrize(("name", "groups", "skippable"), [("cifar10", 14, 9), ("imagenet", 22, 15), ("digits", 5, 2)])
