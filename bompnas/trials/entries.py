@@ -1,10 +1,23 @@
 """What a run's record holds besides its candidates, as plain data."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from bompnas.candidate import Genotype
+from bompnas.space.space import Value
+
+
+def probability_name(gene: str, value: Value) -> str:
+    """What the curve of a value's probability is called: `p(block2.kernel=5)`."""
+    return f"p({gene}={value})"
+
+
+def probability_of(name: str) -> tuple[str, str] | None:
+    """The gene and the value whose probability a curve is; None where it is of something else."""
+    found = re.fullmatch(r"p\(([^=]+)=(.+)\)", name)
+    return found and (found[1], found[2])
 
 
 @dataclasses.dataclass(frozen=True)

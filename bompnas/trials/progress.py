@@ -15,7 +15,7 @@ from rich.live import Live
 from bompnas.candidate import Candidate
 from bompnas.hardware.quantities import CYCLES, ENERGY, FACTS, LATENCY, named
 from bompnas.trials.events import Epoch, Lost, Values
-from bompnas.trials.live import Running, Stage, duration, render
+from bompnas.trials.live import Running, Stage, duration, render, shown, told
 from bompnas.whole_files import replacing
 
 _REDRAWS = 2  # a second
@@ -70,6 +70,7 @@ class Progress:
         self._before = self._done = done
         self._status = status
         self._running: dict[str, Running] = {}
+        self._heard: set[str] = set()
         self._standing: str | None = None
         self._begin = time.monotonic()
         self._written = -math.inf
@@ -104,11 +105,18 @@ class Progress:
         self._write()
 
     def heard(self, job: str, event: Epoch | Values | Lost) -> None:
-        """A job that runs has told of an epoch, or was lost."""
+        """A job that runs has told of an epoch, of what it measured in it, or was lost."""
+        running = self._running[job]
         if isinstance(event, Values):
-            return
-        epoch = event if isinstance(event, Epoch) else None
-        self._running = self._running | {job: dataclasses.replace(self._running[job], epoch=epoch)}
+            running = dataclasses.replace(running, values=shown(event.values))
+        elif isinstance(event, Epoch):
+            running = dataclasses.replace(running, epoch=event)
+            self._count_from(running)
+        else:
+            running = dataclasses.replace(running, epoch=None, values={})
+        self._running = self._running | {job: running}
+        if isinstance(event, Values):
+            self._log_values(running, event.number)
         if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
             self._write()
 
@@ -140,6 +148,19 @@ class Progress:
         seconds = time.monotonic() - self._begin
         return seconds / (progress - self._before) * max(self._total - progress, 0)
 
+    def _count_from(self, running: Running) -> None:
+        """Leaves out of the time left the epochs that a job had behind it when it was first heard of."""
+        if running.job not in self._heard:
+            self._heard.add(running.job)
+            before = dataclasses.replace(running.epoch, number=running.epoch.number - 1)
+            self._before += dataclasses.replace(running, epoch=before).share
+
+    def _log_values(self, running: Running, number: int) -> None:
+        epoch = f"epoch {number}" + (f" of {running.epoch.total}" if running.epoch else "")
+        left = self.now().seconds_left
+        parts = [epoch, told(running.values), None if left is None else f"{duration(left)} left"]
+        _log.info("%s: %s", running.job, ", ".join(filter(None, parts)))
+
     def _write(self) -> None:
         if self._status is None:
             return
@@ -154,14 +175,14 @@ class Watch:
     Args:
         console: Where it is drawn.
         status: A file to keep it in as well, for other processes; None for none.
-        listen: Told of every epoch too, with the name of its job.
+        listen: Told of every epoch and of what was measured in it too, with the name of its job.
     """
 
     def __init__(
         self,
         console: Console,
         status: Path | None = None,
-        listen: Callable[[str, Epoch], None] | None = None,
+        listen: Callable[[str, Epoch | Values], None] | None = None,
     ):
         self._console = console
         self._status = status
@@ -175,9 +196,9 @@ class Watch:
             yield self._stage
 
     def hear(self, job: str, event: Epoch | Values | Lost) -> None:
-        """A job of the stage has told of an epoch, or was lost."""
+        """A job of the stage has told of an epoch, of what it measured in it, or was lost."""
         self._stage.heard(job, event)
-        if self._listen is not None and isinstance(event, Epoch):
+        if self._listen is not None and isinstance(event, Epoch | Values):
             self._listen(job, event)
 
 

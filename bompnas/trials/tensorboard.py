@@ -6,6 +6,7 @@ twice. Needs the package `tensorboard`, not TensorFlow.
 
 import dataclasses
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from bompnas.candidate import Candidate, State
 from bompnas.errors import InputError
 from bompnas.space.space import Gene
-from bompnas.trials.events import Epoch
+from bompnas.trials.entries import probability_of
+from bompnas.trials.events import SEARCH, Epoch, Values
 from bompnas.trials.record import Record
 from bompnas.trials.views import finally_trained
 from bompnas.whole_files import naming
@@ -48,9 +50,10 @@ def require() -> None:
 
 
 class TensorBoard:
-    """Writes the logs of a run: `trial 3` for its trials, `final 3` for its final trainings.
+    """Writes the logs of a run: `trial 3` for its trials, `final 3` for its final trainings, `search` for a supernet.
 
-    A trial's further policies lie in `trial 3/policy 2` and so on.
+    A trial's further policies lie in `trial 3/policy 2` and so on. What candidates come from is a supernet where the
+    record has curves of the source `search`; the rows of the table are then `candidate 1` and so on.
 
     Args:
         folder: Where to write; made if it is missing.
@@ -67,24 +70,43 @@ class TensorBoard:
         if folder not in self._written:
             self._write(folder, [_hparams(experiment=_experiment(genes, metrics))])
 
-    def hear(self, job: str, event: Epoch) -> None:
-        """Logs an epoch of a job that runs."""
-        place = self._place(job, event.policy)
+    def hear(self, job: str, event: Epoch | Values) -> None:
+        """Logs an epoch of a job that runs, or what it measured in it."""
+        place = self._place(job, event.policy if isinstance(event, Epoch) else 0)
         heard = self._heard.setdefault(place, _Heard())
         if place in self._written:  # what was finished is done again
             (place / _FINISHED).unlink(missing_ok=True)
             self._written.discard(place)
-        heard.add(place, _Loss(f"loss/{event.phase}", event.number, event.loss, time.time()))
+        if isinstance(event, Values):
+            heard.add(place, _points(event.number, event.values))
+        elif event.phase != SEARCH:  # whose loss is among its values
+            heard.add(place, [_Point(f"loss/{event.phase}", event.number, event.loss, time.time())])
 
     def follow(self, record: Record) -> None:
         """Logs what the record holds and the logs do not."""
         candidates = record.candidates
+        searched = record.curves(SEARCH)
         for trial, group in itertools.groupby(candidates, key=lambda candidate: candidate.trial):
             for policy, candidate in enumerate(group):
                 if candidate.state is not State.PENDING:
-                    self._finish(record, f"trial {trial}", policy, candidate, _session(candidate))
+                    job = (f"candidate {candidate.id}", 0) if searched else (f"trial {trial}", policy)
+                    self._finish(record, *job, candidate, _session(candidate))
         for candidate in finally_trained(record):
             self._finish(record, f"final {candidate.id}", 0, candidate, [])
+        if searched:
+            self._follow_search(searched, done=any(item.state is not State.PENDING for item in candidates))
+
+    def _follow_search(self, curves: Mapping[str, Sequence[float]], done: bool) -> None:
+        place = self._place(SEARCH, 0)
+        if place in self._written:
+            return
+        if done:
+            heard = self._heard.pop(place, _Heard())
+            self._write(place, _merged(_searched(curves), heard))
+            heard.forget(place)
+        elif place not in self._heard:  # it goes on with that of an earlier session
+            self._heard[place] = _Heard()
+            self._heard[place].add(place, _searched(curves))
 
     def _finish(self, record: Record, job: str, policy: int, candidate: Candidate, session: Sequence["Event"]) -> None:
         place = self._place(job, policy)
@@ -92,7 +114,7 @@ class TensorBoard:
             return
         heard = self._heard.pop(place, _Heard())
         curves = {} if policy else record.curves(job)  # those of the other policies are not recorded
-        self._write(place, [*session, *_losses(curves, heard.losses), *_measured(candidate)])
+        self._write(place, [*session, *_merged(_losses(curves), heard), *_measured(candidate)])
         heard.forget(place)
 
     def _write(self, place: Path, events: Iterable["Event"]) -> None:
@@ -107,11 +129,15 @@ class TensorBoard:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Loss:
+class _Point:
     tag: str
     epoch: int
     value: float
     when: float  # [s since 1970]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.tag, self.epoch
 
     @property
     def event(self) -> "Event":
@@ -122,34 +148,69 @@ class _Heard:
     """What a job has told so far, in a file of its own."""
 
     def __init__(self):
-        self.losses: list[_Loss] = []
+        self.points: dict[tuple[str, int], _Point] = {}
         self._files = 0
 
-    def add(self, place: Path, loss: _Loss) -> None:
-        before = [item for item in self.losses if (item.tag, item.epoch) == (loss.tag, loss.epoch)]
-        if before:  # the job was started again: what it told from here on is void
-            del self.losses[self.losses.index(before[0]) :]
+    def add(self, place: Path, points: Sequence[_Point]) -> None:
+        known = next((point.key for point in points if point.key in self.points), None)
+        if known is not None:  # the job was started again: what it told from here on is void
+            earlier = itertools.takewhile(lambda key: key != known, self.points)
+            points = [*(self.points[key] for key in earlier), *points]
+            self.points = {}
             self.forget(place)
             self._files += 1
-        self.losses.append(loss)
+        self.points |= {point.key: point for point in points}
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"{_RUNNING}.{self._files}"
-        _append(path, [item.event for item in self.losses] if before else [loss.event], anew=not path.exists())
+        _append(path, [point.event for point in points], anew=not path.exists())
 
     def forget(self, place: Path) -> None:
         (place / f"{_RUNNING}.{self._files}").unlink(missing_ok=True)
 
 
-def _losses(curves: Mapping[str, Sequence[float]], heard: Sequence[_Loss]) -> list["Event"]:
-    """The losses of all epochs: as recorded, at the time when they were heard of if they were."""
-    losses = {(item.tag, item.epoch): item for item in heard}
+def _search_tag(name: str) -> str:
+    """Where a curve of a search is shown: probabilities by the part of the network that they are of."""
+    probability = probability_of(name)
+    if probability is None:
+        return f"loss/{SEARCH}" if name == "loss" else name
+    gene, value = probability
+    part, _, choice = gene.rpartition(".")
+    return f"{part}/p({choice}={value})" if part else name
+
+
+def _points(epoch: int, values: Mapping[str, float]) -> list[_Point]:
+    """What was measured in an epoch, as far as it has a value."""
     now = time.time()
-    for name, values in curves.items():
-        tag = f"loss/{name.removesuffix('_loss')}"
-        for epoch, value in enumerate(values, start=1):
-            known = losses.get((tag, epoch))
-            losses[tag, epoch] = _Loss(tag, epoch, value, known.when if known else now)
-    return [loss.event for loss in sorted(losses.values(), key=lambda loss: (loss.tag, loss.epoch))]
+    return [_Point(_search_tag(name), epoch, value, now) for name, value in values.items() if math.isfinite(value)]
+
+
+def _losses(curves: Mapping[str, Sequence[float]]) -> list[_Point]:
+    """The curves of a trial, which are losses."""
+    now = time.time()
+    return [
+        _Point(f"loss/{name.removesuffix('_loss')}", epoch, value, now)
+        for name, values in curves.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
+
+
+def _searched(curves: Mapping[str, Sequence[float]]) -> list[_Point]:
+    """The curves of a search, epoch by epoch."""
+    epochs = zip(*curves.values(), strict=False)
+    return [
+        point
+        for number, values in enumerate(epochs, start=1)
+        for point in _points(number, dict(zip(curves, values, strict=True)))
+    ]
+
+
+def _merged(recorded: Iterable[_Point], heard: _Heard) -> list["Event"]:
+    """What is recorded, at the time when it was heard of if it was, and what was only heard of."""
+    points = dict(heard.points)
+    for point in recorded:
+        known = points.get(point.key, point)
+        points[point.key] = dataclasses.replace(point, when=known.when)
+    return [points[key].event for key in sorted(points)]
 
 
 def _measured(candidate: Candidate) -> list["Event"]:

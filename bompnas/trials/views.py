@@ -12,6 +12,8 @@ from bompnas import pareto
 from bompnas.candidate import Candidate
 from bompnas.hardware.quantities import FACTS
 from bompnas.objectives import Objective
+from bompnas.trials.entries import StoredProposal
+from bompnas.trials.events import SEARCH
 from bompnas.trials.folder import write_atomically
 from bompnas.trials.record import Export, Final, Record
 
@@ -26,7 +28,9 @@ def write(folder: Path, record: Record, objectives: Sequence[Objective]) -> None
         record: Its record.
         objectives: What the final front is judged by.
     """
-    write_atomically(folder / "candidates.csv", _csv(map(_candidate_row, record.candidates), ("id", "trial", "state")))
+    origins = sources(record.candidates, record.proposals) if record.curves(SEARCH) else {}
+    rows = [_candidate_row(candidate, origins) for candidate in record.candidates]
+    write_atomically(folder / "candidates.csv", _csv(rows, ("id", "trial", "state")))
     write_atomically(folder / "pareto.csv", _csv(_pareto_rows(record, objectives), _pareto_columns(objectives)))
 
 
@@ -52,9 +56,17 @@ def finally_trained(record: Recorded) -> list[Candidate]:
     ]
 
 
-def _candidate_row(candidate: Candidate) -> _Row:
+def sources(candidates: Sequence[Candidate], proposals: Sequence[StoredProposal]) -> dict[int, str]:
+    """Where candidates come from, by id, as far as their proposals tell: `decided`, `sampled`."""
+    told = [proposal.details.get("source") for proposal in proposals for _ in proposal.genotypes]
+    # Candidates are numbered in the order of their proposals.
+    return {candidate.id: source for candidate, source in zip(candidates, told, strict=False) if source is not None}
+
+
+def _candidate_row(candidate: Candidate, origins: Mapping[int, str]) -> _Row:
     return (
         {"id": candidate.id, "trial": candidate.trial, "state": candidate.state},
+        {"source": origins[candidate.id]} if candidate.id in origins else {},
         candidate.genotype or {},
         candidate.cost,
         candidate.metrics,

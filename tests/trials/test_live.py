@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import math
 
@@ -45,6 +46,23 @@ def test_there_is_a_line_for_the_stage_and_one_for_each_job():
         "trial 4  qaft 1/1 of policy 2  loss 0.0500  1:05  2.2 kB",
         "trial 5  begun                              0:00  3.3 kB",
     ]
+
+
+SEARCH = Running(
+    "search", "a supernet", 935.0, Epoch("search", 0, 12, 100, 1.25), {"loss": 1.25, "val_accuracy": 0.6125}
+)
+
+
+def test_the_search_of_a_supernet_is_counted_in_epochs():
+    searching = stage(name="search", total=1, done=0, running=(SEARCH,), standing=None)
+    assert searching.progress == 0.12
+    head, job = drawn(searching, width=100)
+    assert head.endswith(" epoch 12 of 100 12:34 left")
+    assert job == "search  epoch 12/100  loss 1.2500  1:05  val_accuracy 0.6125"
+    assert Stage.from_json(searching.to_json()) == searching
+    assert drawn(stage(name="search", total=1, done=1, running=()), width=100)[0].startswith("search ")
+    begun = dataclasses.replace(SEARCH, epoch=None, values={})
+    assert " 0 of 1 " in drawn(stage(name="search", total=1, done=0, running=(begun,)), width=100)[0]
 
 
 def test_descriptions_are_cut_to_the_width_and_nothing_else_is():

@@ -1,11 +1,12 @@
 import io
 import json
 import logging
+import math
 
 import pytest
 from rich.console import Console
 
-from bompnas.trials.events import Epoch, Lost
+from bompnas.trials.events import Epoch, Lost, Values
 from bompnas.trials.live import Stage
 from bompnas.trials.progress import Progress, Watch, console_logging
 
@@ -46,8 +47,9 @@ def test_time_left_follows_from_epochs_before_the_first_trial_is_finished(clock)
     progress = Progress("trial", 4, 0, console())
     progress.started(1, "")
     assert progress.now().seconds_left is None
-    clock.now += 10
-    progress.heard("trial 1", Epoch("float", 0, 5, 20, 1.0))
+    for number in range(1, 6):
+        clock.now += 2
+        progress.heard("trial 1", Epoch("float", 0, number, 20, 1.0))
     assert progress.now().seconds_left == pytest.approx(10 / 0.2 * 3.8)
     clock.now += 30
     progress.finished(1, "")
@@ -63,6 +65,37 @@ def test_what_an_earlier_session_finished_took_no_time_in_this_one(clock):
     progress.started(10, "")
     progress.finished(10, "")
     assert progress.now().seconds_left is None
+
+
+def test_epochs_that_a_job_had_behind_it_took_no_time_in_this_session(clock):
+    progress = Progress("trial", 1, 0, console())
+    progress.started(1, "")
+    clock.now += 4
+    progress.heard("trial 1", Epoch("qaft", 0, 1, 2, 1.0))  # all float epochs lie before its checkpoint
+    assert progress.now().seconds_left == pytest.approx(4 / 0.075 * 0.125)
+    clock.now += 4
+    progress.heard("trial 1", Lost("killed by signal 9; started again"))
+    progress.heard("trial 1", Epoch("qaft", 0, 2, 2, 1.0))
+    assert progress.now().seconds_left == pytest.approx(8 / 0.15 * 0.05)
+
+
+def test_a_search_tells_its_epochs_and_how_much_time_is_left(clock):
+    plain = console()
+    with console_logging(plain), Watch(plain).stage("search", 1) as progress:
+        progress.started(1, "supernet of 5 groups", "search")
+        for number, reward in ((41, math.nan), (42, -3.125)):  # it goes on from a checkpoint
+            clock.now += 2
+            progress.heard("search", Epoch("search", 0, number, 100, 1.234567))
+            values = {"loss": 1.234567, "val_accuracy": 0.61, "reward": reward, "p(block1.bits=4)": 0.5}
+            progress.heard("search", Values(number, values))
+        (running,) = progress.now().running
+        assert running.values == {"loss": 1.234567, "val_accuracy": 0.61, "reward": -3.125}
+        progress.finished(1, "16 networks", job="search")
+    assert plain.file.getvalue().splitlines() == [
+        "search: epoch 41 of 100, loss 1.235, val_accuracy 0.61, 1:58 left",
+        "search: epoch 42 of 100, loss 1.235, val_accuracy 0.61, reward -3.125, 1:56 left",
+        "search 1 of 1: supernet of 5 groups -> 16 networks",
+    ]
 
 
 def test_a_job_that_is_started_again_begins_anew():
@@ -96,11 +129,12 @@ def test_a_file_that_cannot_be_written_disturbs_nothing(tmp_path, caplog):
     assert "trial 1 of 1: 4 kB -> score 1" in caplog.text
 
 
-def test_epochs_go_to_whoever_listens_and_losses_of_workers_do_not():
+def test_epochs_and_their_values_go_to_whoever_listens_and_losses_of_workers_do_not():
     heard = []
     watch = Watch(console(), listen=lambda job, event: heard.append((job, event.number)))
     with watch.stage("trial", 1) as progress:
         progress.started(1, "")
         watch.hear("trial 1", Epoch("float", 0, 1, 2, 0.5))
+        watch.hear("trial 1", Values(1, {"loss": 0.5}))
         watch.hear("trial 1", Lost("killed"))
-    assert heard == [("trial 1", 1)]
+    assert heard == [("trial 1", 1), ("trial 1", 1)]

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -8,7 +9,7 @@ import pytest
 from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.trials import tensorboard
-from bompnas.trials.events import Epoch
+from bompnas.trials.events import Epoch, Values
 from bompnas.trials.record import Final
 from bompnas.trials.tensorboard import TensorBoard
 
@@ -218,6 +219,49 @@ def test_logs_are_written_without_tensorflow(tmp_path):
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert printed.stdout.strip() == "set()", printed.stderr
     assert losses(tmp_path / "trial 1") == {("loss/float", 1): 0.5}
+
+
+def measured(number, reward, share=0.5):
+    return {"loss": 1.0 / number, "reward": reward, "p(block2.kernel=5)": share, "p(bits=4)": 0.25}
+
+
+def logged(number, reward, share=0.5):
+    found = {"loss/search": 1.0 / number, "block2/p(kernel=5)": share, "p(bits=4)": 0.25}
+    found |= {} if math.isnan(reward) else {"reward": reward}
+    return {(tag, number): pytest.approx(value) for tag, value in found.items()}
+
+
+def test_what_a_search_measures_is_there_while_it_runs_and_goes_on_in_another_session(logs, new_record, tmp_path):
+    board, place = logs(), tmp_path / "logs" / "search"
+    for number, reward in ((1, math.nan), (2, -3.0), (3, -2.0)):
+        board.hear("search", Epoch("search", 0, number, 4, 1.0 / number))
+        board.hear("search", Values(number, measured(number, reward)))
+        new_record.log("search", number - 1, measured(number, reward))
+    assert scalars(place) == logged(1, math.nan) | logged(2, -3.0) | logged(3, -2.0)
+
+    board = logs()
+    assert scalars(place) == {}
+    board.follow(new_record)
+    assert scalars(place) == logged(1, math.nan) | logged(2, -3.0) | logged(3, -2.0)
+    board.hear("search", Values(3, measured(3, -1.0, 0.75)))  # its checkpoint was that of the second epoch
+    assert scalars(place) == logged(1, math.nan) | logged(2, -3.0) | logged(3, -1.0, 0.75)
+
+
+def test_networks_of_a_supernet_have_rows_of_their_own(logs, finish, make_candidate, new_record, tmp_path):
+    for number in (1, 2):
+        new_record.log("search", number - 1, measured(number, -1.0))
+    board = logs()
+    candidates = [dataclasses.replace(make_candidate(), trial=1) for _ in range(2)]
+    board.follow(finish(*candidates))
+    assert {path.name for path in (tmp_path / "logs").iterdir() if path.is_dir()} == {
+        "search",
+        "candidate 1",
+        "candidate 2",
+    }
+    assert scalars(tmp_path / "logs" / "search") == logged(1, -1.0) | logged(2, -1.0)
+    found = scalars(tmp_path / "logs" / "candidate 2")
+    assert found["size_bits", 0] == candidates[1].cost["size_bits"]
+    assert not [tag for tag, _ in found if tag.startswith("loss/")]
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
