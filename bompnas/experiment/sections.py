@@ -81,6 +81,7 @@ class DataSettings(LocatedSettings):
         test: The same for the final numbers, where the data has no test part of its own; 0.2 if not given.
         train_images: Shortens the training part to so many images.
         range: Pixel values of black and white, for images that are neither 0..255 nor 0..1.
+        stream: Whether a folder's images stay in their files and are decoded when they are needed.
     """
 
     dataset: Literal["digits", "cifar10", "cifar100", "npz", "folder"]
@@ -89,6 +90,7 @@ class DataSettings(LocatedSettings):
     test: Share | None = None
     train_images: Count | None = None
     range: Interval | None = None
+    stream: bool = False
 
     @property
     def file(self) -> Path | None:
@@ -128,6 +130,14 @@ class DataSettings(LocatedSettings):
         if interval is not None and dataset in ("digits", "folder"):
             raise ValueError(f"the range of dataset {dataset} is known; remove this key")
         return interval
+
+    @pydantic.field_validator("stream")
+    @classmethod
+    def _stream_is_of_files(cls, stream: bool, info: ValidationInfo) -> bool:
+        dataset = info.data.get("dataset")
+        if stream and dataset not in (None, "folder"):
+            raise ValueError(f"only the image files of dataset folder can be streamed, not {dataset}; remove this key")
+        return stream
 
 
 class TrainingSettings(Settings):

@@ -22,6 +22,7 @@ from bompnas.training import loop
 
 KERAS, EMULATOR, LITERT = "Keras", "emulator", "LiteRT"
 _BATCH, _CHUNK = 64, 1024  # images
+_CHUNK_VALUES = 2**24  # of a chunk of large images
 _TRACED_IMAGES = 16
 
 
@@ -123,7 +124,7 @@ def check(
     deviation = None
     if wrong:
         differing = np.any([_differing(engines[KERAS], outputs) for outputs in engines.values()], axis=0)
-        place = first_difference(model, extracted, graph, file, images[differing][:_TRACED_IMAGES])
+        place = first_difference(model, extracted, graph, file, images[np.flatnonzero(differing)[:_TRACED_IMAGES]])
         deviation = "; ".join([*wrong, place])
     metrics = {name: measure(outputs.values) for name, outputs in engines.items()}
     return Parity(len(images), agreements, metrics, limits, deviation)
@@ -238,7 +239,8 @@ def _run(interpreter: Interpreter, graph: IntegerGraph, images: np.ndarray) -> n
 
 def _in_chunks(compute: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
     """What is computed of images, without a wide copy of all of them."""
-    return np.concatenate([compute(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)])
+    size = max(1, min(_CHUNK, _CHUNK_VALUES // math.prod(images.shape[1:])))
+    return np.concatenate([compute(images[start : start + size]) for start in range(0, len(images), size)])
 
 
 def _ending_at(file: bytes | Path, name: str) -> bytes:

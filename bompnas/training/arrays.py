@@ -3,9 +3,12 @@
 import numpy as np
 
 from bompnas.errors import InputError
+from bompnas.training.image_files import ImageFiles
 
 
-def as_bytes(images: np.ndarray, size: int, channels: int, range: tuple[float, float] | None, place: str) -> np.ndarray:
+def as_bytes(
+    images: np.ndarray | ImageFiles, size: int, channels: int, range: tuple[float, float] | None, place: str
+) -> np.ndarray | ImageFiles:
     """Images as (n, size, size, channels) uint8.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 from bompnas.errors import InputError
 from bompnas.experiment.sections import DataSettings, check_share
 from bompnas.training import arrays, sources
+from bompnas.training.image_files import ImageFiles
 
 Task = Literal["classification", "regression"]
 
@@ -20,15 +21,20 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: (n, height, width, channels), uint8.
+        images: (n, height, width, channels), uint8; perhaps in their files.
         labels: (n,) int64 class ids, or (n, targets) float32 for regression.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageFiles
     labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def part(self, chosen: np.ndarray) -> "Split":
+        """Some of the images; those in files stay there."""
+        images = self.images.part(chosen) if isinstance(self.images, ImageFiles) else self.images[chosen]
+        return Split(images, self.labels[chosen])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +95,7 @@ def load(
 
 
 def from_arrays(
-    x: np.ndarray,
+    x: np.ndarray | ImageFiles,
     y: np.ndarray,
     x_test: np.ndarray | None = None,
     y_test: np.ndarray | None = None,
@@ -129,9 +135,10 @@ def from_arrays(
     if (x_test is None) != (y_test is None):
         raise InputError(f"{name}: test images and test labels belong together; only one of the two is there")
 
-    def checked(images: np.ndarray, labels: np.ndarray, part: str) -> Split:
+    def checked(images: np.ndarray | ImageFiles, labels: np.ndarray, part: str) -> Split:
         place = f"{name}, {part} part"
-        images = arrays.as_bytes(np.asarray(images), input_size, input_channels, range, place)
+        images = images if isinstance(images, ImageFiles) else np.asarray(images)
+        images = arrays.as_bytes(images, input_size, input_channels, range, place)
         labels = np.asarray(labels)
         if labels.ndim == 0 or len(labels) != len(images):
             raise InputError(f"{place}: {len(images)} images, but labels of shape {labels.shape}")
@@ -214,8 +221,8 @@ def _divide(
     sizes["training"] = train_images or left
     parts, rest = {}, np.arange(count)
     for stream, (part, size) in enumerate(sizes.items()):
-        chosen = _stratified(strata[rest], size, np.random.default_rng([seed, stream]))
-        parts[part] = Split(everything.images[rest[chosen]], labels[rest[chosen]])
+        chosen = stratified(strata[rest], size, np.random.default_rng([seed, stream]))
+        parts[part] = everything.part(rest[chosen])
         rest = np.delete(rest, chosen)
     absent = [class_name for label, class_name in enumerate(class_names) if label not in parts["training"].labels]
     if absent:
@@ -226,7 +233,7 @@ def _divide(
     return parts
 
 
-def _stratified(strata: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+def stratified(strata: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """Chooses `size` positions at random, of every stratum in proportion to its size (largest remainders)."""
     _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
     quota = counts * size / len(strata)

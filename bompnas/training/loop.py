@@ -2,13 +2,13 @@
 
 Keras' own `fit` traces its step twice, again for a ragged last batch, and updates each variable by operations of its
 own; for networks of this size and epochs this short, that is most of a trial. Here a step is a function of the
-training's state (`bompnas.training.state`), and an epoch is one call to the backend, on data that stays there.
+training's state (`bompnas.training.state`), and an epoch is one call to the backend, on data that stays there. Images
+in files come in chunks, each of which is one call (`bompnas.training.feed`).
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +16,8 @@ from keras import ops
 
 from bompnas.networks import numbers
 from bompnas.training import augment, backends
+from bompnas.training.feed import Feed, parts
+from bompnas.training.image_files import ImageFiles
 from bompnas.training.loss import Criterion
 from bompnas.training.optimizers import Adam, Schedule, Sgd
 from bompnas.training.state import State, Weights
@@ -62,11 +64,11 @@ class Trainer:
         labels: As the criterion expects them.
     """
 
-    def __init__(self, criterion: Criterion, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, criterion: Criterion, images: np.ndarray | ImageFiles, labels: np.ndarray):
         self._criterion = criterion
         self._images = images
-        self._labels = np.asarray(labels)
-        self._data: dict[str, tuple[Any, Any]] = {}
+        self._labels = labels
+        self._feeds: dict[str, Feed] = {}
         self._epochs: dict[tuple, Callable] = {}
 
     def train(
@@ -111,11 +113,15 @@ class Trainer:
             generator = np.random.default_rng([seed, number])
             order = generator.permutation(count)[: steps * batch_size].astype(np.int32)
             chosen = augment.choices(count, self._images.shape[1], phase.augmentation, generator)
-            batches = tuple(
+            order, *chosen = (
                 array.reshape(steps, batch_size) for array in (order, *(values[order] for values in chosen))
             )
-            state, loss = epoch(self._resident(phase.augmentation), batches, constants, state)
-            losses.append(float(loss))
+            before = total = np.float32(0)
+            for data, batches, _ in self._feed(phase.augmentation).chunks(order, tuple(chosen)):
+                float(before)  # waits, so that no more than two chunks are on the device
+                before = total
+                state, total = epoch(data, batches, constants, state, total)
+            losses.append(float(np.float32(total) / np.float32(steps)))
             if not math.isfinite(losses[-1]):
                 raise DivergedError(
                     f"the training loss became {losses[-1]} in epoch {number + 1}; a lower learning rate may help"
@@ -132,12 +138,11 @@ class Trainer:
         own = (*arrays, *optimizer(phase, 1).begin(len(arrays[0])))
         return len(state.losses) <= phase.epochs and list(map(np.shape, own)) == list(map(np.shape, state.arrays))
 
-    def _resident(self, augmentation: str) -> tuple[Any, Any]:
-        """Images and labels on the backend's device."""
-        if augmentation not in self._data:
-            images = augment.prepared(np.asarray(self._images), augmentation)
-            self._data = {augmentation: (ops.convert_to_tensor(images), ops.convert_to_tensor(self._labels))}
-        return self._data[augmentation]
+    def _feed(self, augmentation: str) -> Feed:
+        """What brings the images to the device; only that of the last augmentation is kept."""
+        if augmentation not in self._feeds:
+            self._feeds = {augmentation: Feed(self._images, self._labels, augmentation)}
+        return self._feeds[augmentation]
 
     def _compiled(self, model: keras.Model, weights: Weights, phase: Phase, steps: int) -> Callable:
         """The compiled epoch for a model, or that of an earlier one of the same structure."""
@@ -179,25 +184,31 @@ def optimizer(phase: Phase, steps: int) -> Adam | Sgd:
 
 
 def train(
-    model: keras.Model, criterion: Criterion, images: np.ndarray, labels: np.ndarray, phase: Phase, seed: int
+    model: keras.Model,
+    criterion: Criterion,
+    images: np.ndarray | ImageFiles,
+    labels: np.ndarray,
+    phase: Phase,
+    seed: int,
 ) -> list[float]:
     """Trains one model in place; see `Trainer.train`."""
     return Trainer(criterion, images, labels).train(model, phase, seed)
 
 
-def evaluate(model: keras.Model, criterion: Criterion, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def evaluate(
+    model: keras.Model, criterion: Criterion, images: np.ndarray | ImageFiles, labels: np.ndarray
+) -> dict[str, float]:
     """Loss and metrics of a model in inference, over all images."""
     return criterion.measure(labels, predict(model, images))
 
 
-def predict(model: keras.Model, images: np.ndarray, batch_size: int = INFERRED) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray | ImageFiles, batch_size: int = INFERRED) -> np.ndarray:
     """Outputs for all images, inferred in batches of one size; the last one is padded."""
     infer = backends.current().inference(model)
     batches = math.ceil(len(images) / batch_size)
     batch_size = math.ceil(len(images) / batches)
     outputs = []
-    for start in range(0, len(images), batch_size):
-        batch = np.asarray(images[start : start + batch_size])
+    for batch in parts(images, batch_size):
         missing = batch_size - len(batch)
         padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
         outputs.append(infer(padded)[: len(batch)])

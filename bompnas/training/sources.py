@@ -9,10 +9,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from bompnas.errors import InputError
 from bompnas.experiment.sections import DataSettings
+from bompnas.training import image_files
+from bompnas.training.image_files import ImageFiles
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DATA_FOLDER = "BOMPNAS_DATA"
@@ -28,14 +29,14 @@ class Source:
 
     Attributes:
         name: What messages call them.
-        train: Images and labels.
+        train: Images, perhaps in their files, and labels.
         test: The same of a test part, if there is one.
         range: Pixel values of black and white where they are known.
         class_names: Names of the classes where they are known.
     """
 
     name: str
-    train: tuple[np.ndarray, np.ndarray]
+    train: tuple[np.ndarray | ImageFiles, np.ndarray]
     test: tuple[np.ndarray, np.ndarray] | None = None
     range: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
@@ -50,7 +51,7 @@ def read(settings: DataSettings, input_size: int, input_channels: int) -> Source
     if settings.dataset == "digits":
         return _digits()
     if settings.dataset == "folder":
-        return _folder(settings.file, input_size, input_channels)
+        return _folder(settings, input_size, input_channels)
     if settings.dataset == "npz":
         return _npz(settings.file)
     return _cifar(settings)
@@ -126,38 +127,7 @@ def _npz(file: Path) -> Source:
     return Source(str(file), (arrays["x_train"], arrays["y_train"]), test)
 
 
-def _folder(folder: Path, size: int, channels: int) -> Source:
+def _folder(settings: DataSettings, size: int, channels: int) -> Source:
     """Images of a folder with one subfolder per class, squeezed to the input of the search space."""
-    if channels not in (1, 3):
-        raise InputError(
-            f"{folder}: image files have 1 or 3 channels, but the search space expects {channels}; use .npz"
-        )
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise InputError(f"{folder}: expected one subfolder of images per class; found no subfolder")
-    images, labels = [], []
-    suffixes = Image.registered_extensions()
-    for label, subfolder in enumerate(classes):
-        files = sorted(
-            file for file in subfolder.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith(".")
-        )
-        if not files:
-            raise InputError(f"{subfolder}: expected the images of class {subfolder.name}; found no image file")
-        images += [_image(file, size, channels) for file in files]
-        labels += [label] * len(files)
-    names = tuple(subfolder.name for subfolder in classes)
-    return Source(str(folder), (np.stack(images), np.array(labels)), class_names=names)
-
-
-def _image(file: Path, size: int, channels: int) -> np.ndarray:
-    """One image, (size, size, channels) uint8."""
-    try:
-        with Image.open(file) as image:
-            mode = image.mode
-            upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            pixels = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: not readable as an image ({error})") from None
-    if mode.startswith(("I", "F")):
-        raise InputError(f"{file}: has more than 8 bits per channel; convert it to an 8-bit image")
-    return pixels.reshape(size, size, channels)
+    images, labels, names = image_files.find(settings.file, size, channels)
+    return Source(str(settings.file), (images if settings.stream else images[:], labels), class_names=names)

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-"""Images and labels by part of the data set."""
+from bompnas.training.image_files import ImageFiles
+
+Arrays = dict[str, tuple[np.ndarray | ImageFiles, np.ndarray]]
+"""Images, perhaps in their files, and labels by part of the data set."""
 
 Tell = Callable[[Any], None]
 """Sends an event, small and picklable, to the driver."""

@@ -30,9 +30,10 @@ from bompnas.space.network import Layer, Network
 from bompnas.space.space import NetworkSpace
 from bompnas.training import data
 from bompnas.training.data import Dataset
+from bompnas.training.image_files import ImageFiles
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
-from bompnas.trials.executor import Shared
+from bompnas.trials.executor import Arrays, Shared
 from bompnas.trials.trial import PARTS, TrialTask
 
 PRICED = 256
@@ -153,6 +154,8 @@ class Setup:
         document = self._resolved()
         document["space"] = yaml.safe_load(self.experiment.space_file.read_text(encoding="utf-8"))
         document["data"].pop("path", None)
+        if not document["data"].get("stream"):
+            document["data"].pop("stream", None)  # as in records from before there was the key
         document["data"]["fingerprint"] = _fingerprint(self.dataset)
         document["head"]["layers"] = [  # tells heads of one class but other arguments apart
             f"{layer.name}: {layer.weights} weights" for layer in self._seed_network().head
@@ -200,7 +203,7 @@ def prepare(experiment: Experiment, head: Any = None, dataset: Dataset | None = 
     return Setup(experiment, source, dataset, problem, device, data_given)
 
 
-def parts(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def parts(dataset: Dataset) -> Arrays:
     """Images and labels by part."""
     return {part: (getattr(dataset, part).images, getattr(dataset, part).labels) for part in PARTS}
 
@@ -341,11 +344,12 @@ def _derived_seed(seed: int, stage: int, trial: int) -> int:
 
 
 def _fingerprint(dataset: Dataset) -> str:
+    """Of all images and labels; images in files are known by the files' names and sizes."""
     digest = hashlib.blake2b(digest_size=8)
     for arrays in parts(dataset).values():
         for array in arrays:
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.files.tobytes() if isinstance(array, ImageFiles) else np.ascontiguousarray(array))
     return digest.hexdigest()
 
 

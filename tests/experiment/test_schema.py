@@ -186,6 +186,11 @@ CASES = [
     ({"data": {"dataset": "digits", "path": "images.npz"}}, "data.path: dataset digits .* has no path; remove it"),
     ({"data": {"dataset": "cifar10", "test": 0.1}}, "data.test: cifar10 has a test part of its own; remove this key"),
     ({"data": {"dataset": "digits", "range": [0, 1]}}, "data.range: the range of dataset digits is known; remove"),
+    (
+        {"data": {"dataset": "npz", "path": "images.npz", "stream": True}},
+        "data.stream: only the image files of dataset folder can be streamed, not npz; remove this key",
+    ),
+    ({"data": {"dataset": "folder", "path": "photos", "stream": 1}}, "data.stream: expected true or false; found 1"),
     ({"data": {"dataset": "npz", "path": "images.npz", "range": [1, 0]}}, "data.range: expected .* found \\[1, 0\\]"),
     ({"data": {"dataset": "digits", "validation": 1.5}}, "data.validation: expected a fraction .* found 1.5"),
     ({"data": {"dataset": "digits", "validation": True}}, "data.validation: expected a fraction .* found true"),

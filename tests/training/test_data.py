@@ -85,7 +85,7 @@ def test_a_test_part_of_its_own_stays_as_it_is(images, labels):
 def test_classes_keep_their_shares(counts, share):
     labels = np.repeat(np.arange(len(counts)), counts)
     size = max(1, round(share * len(labels)))
-    chosen = data._stratified(labels, size, np.random.default_rng(0))
+    chosen = data.stratified(labels, size, np.random.default_rng(0))
     assert len(set(chosen)) == size
     quota = np.array(counts) * size / len(labels)
     assert (np.abs(np.bincount(labels[chosen], minlength=len(counts)) - quota) < 1).all()

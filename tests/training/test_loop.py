@@ -5,12 +5,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from bompnas.networks import float_model, fold, fused, quantize
 from bompnas.networks.heads import HeadSource
 from bompnas.space import loader
 from bompnas.space.head import DenseHead
-from bompnas.training import backends, loop
+from bompnas.training import backends, feed, image_files, loop
 from bompnas.training.loop import DivergedError, Phase, Trainer
 from bompnas.training.loss import Criterion
 from bompnas.training.state import pack, unpack
@@ -231,6 +232,48 @@ def test_dropout_draws_anew_at_every_step_and_goes_on_from_its_state(data):
     again, _ = dropping()
     found = Trainer(criterion, *data).train(again, Phase(3, 1e-9, batch_size=130), 0, begin=states[0])
     assert found == losses
+
+
+@pytest.fixture
+def in_files(data, tmp_path, monkeypatch):
+    """The images as files, of which a chunk holds at most three batches of 16, and their labels."""
+    for number, (image, label) in enumerate(zip(*data, strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / str(label) / f"{number:03}.png")
+    monkeypatch.setattr(feed, "CHUNK", 3 * 16 * 6 * 6)
+    return image_files.find(tmp_path, 4, 1)[:2]
+
+
+@pytest.mark.parametrize("augmentation", ["none", "standard"])
+def test_images_in_files_are_trained_on_as_in_memory(in_files, monkeypatch, augmentation):
+    """Eight steps in chunks of three, three and two: the same losses and weights, bit for bit, by one trace."""
+    images, labels = in_files
+    traced = []
+    step = Trainer._step
+
+    def counted(self, *arguments):
+        made = step(self, *arguments)
+        return lambda *given: traced.append(1) or made(*given)
+
+    monkeypatch.setattr(Trainer, "_step", counted)
+    phase = Phase(3, 0.01, "cosine", 16, "sgd", 0.1, augmentation)
+    losses, weights, traces = [], [], []
+    for given in (images[:], images):
+        model, criterion = make()
+        losses.append(Trainer(criterion, given, labels).train(model, phase, 5))
+        weights.append(model.get_weights())
+        traces.append(len(traced))
+    assert losses[0] == losses[1]
+    assert losses[0][2] < losses[0][0]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert traces == [1, 2]
+
+
+def test_images_in_files_are_measured_as_in_memory(in_files):
+    model, criterion = make()
+    images, labels = in_files
+    assert loop.evaluate(model, criterion, images, labels) == loop.evaluate(model, criterion, images[:], labels)
 
 
 def test_prediction_does_not_depend_on_the_batch_size(data):

@@ -11,6 +11,7 @@ from PIL import Image
 from bompnas.errors import InputError
 from bompnas.experiment.sections import DataSettings
 from bompnas.training import data, sources
+from bompnas.training.image_files import Decoder, ImageFiles
 
 SIZE = 4
 
@@ -191,13 +192,32 @@ def test_a_folder_in_grey(photos):
     assert load("folder", photos, channels=1).train.images.shape[1:] == (SIZE, SIZE, 1)
 
 
+def test_a_streamed_folder_is_split_into_the_same_images_that_stay_in_their_files(photos):
+    read = load("folder", photos, validation=2, test=2)
+    streamed = load("folder", photos, validation=2, test=2, stream=True)
+    assert (streamed.name, streamed.classes, streamed.class_names) == (read.name, read.classes, read.class_names)
+    for part in ("train", "validation", "test"):
+        one, other = getattr(streamed, part), getattr(read, part)
+        assert isinstance(one.images, ImageFiles)
+        assert one.images.shape == other.images.shape
+        np.testing.assert_array_equal(one.images[:], other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_a_streamed_folder_is_not_read_at_the_start(photos):
+    (photos / "cats" / "0.png").write_bytes(b"no image")
+    assert len(load("folder", photos, validation=2, test=2, stream=True).train) == 4
+    with pytest.raises(InputError, match="image files have 1 or 3 channels, but the search space expects 4"):
+        load("folder", photos, channels=4, stream=True)
+
+
 def test_phone_photos_stand_upright(tmp_path):
     image = Image.new("L", (2, 2))
     image.putpixel((0, 0), 255)
     turned = Image.Exif()
     turned[274] = 3
     image.save(tmp_path / "turned.png", exif=turned)
-    pixels = sources._image(tmp_path / "turned.png", 2, 1)
+    pixels = Decoder(tmp_path, 2, 1)(b"turned.png")
     assert pixels[..., 0].tolist() == [[0, 0], [0, 255]]
 
 

@@ -24,11 +24,16 @@ class Backend(Protocol):
 
     @staticmethod
     def epoch(step: Step) -> Callable:
-        """A compiled `epoch(data, batches, constants, state)`: the steps of an epoch, one after the other.
+        """A compiled `epoch(data, batches, constants, state, total)`: steps of an epoch, one after the other.
 
         `data` and `constants` are the same for all steps; `batches` are arrays whose first axis counts the steps. It
-        returns the last state and the mean loss, as arrays of the backend.
+        returns the last state and the sum of `total` and all steps' losses, as arrays of the backend. An epoch may come
+        in several calls.
         """
+
+    @staticmethod
+    def compiled(function: Callable) -> Callable:
+        """A function of arrays, nested in tuples, compiled for each of their shapes."""
 
     @staticmethod
     def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -21,14 +21,19 @@ def epoch(step: Step) -> Callable:
     """See `Backend`."""
 
     @functools.partial(jax.jit, donate_argnums=3)
-    def run(data, batches, constants, state):
+    def run(data, batches, constants, state, total):
         state, losses = jax.lax.scan(lambda state, batch: step(data, batch, constants, state), state, batches)
-        return state, jnp.mean(losses)
+        return state, total + jnp.sum(losses)
 
-    def called(data, batches, constants, state):
-        return run(data, batches, constants, jax.tree.map(jnp.array, state))  # a copy: donated buffers are gone
+    def called(data, batches, constants, state, total):
+        return run(data, batches, constants, jax.tree.map(jnp.array, state), total)  # a copy: donated buffers are gone
 
     return called
+
+
+def compiled(function: Callable) -> Callable:
+    """See `Backend`."""
+    return jax.jit(function)
 
 
 def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

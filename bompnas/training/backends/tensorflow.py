@@ -30,7 +30,7 @@ def epoch(step: Step) -> Callable:
     """See `Backend`."""
 
     @tf.function(autograph=False, jit_compile=has_gpu())
-    def run(data, batches, constants, state):
+    def run(data, batches, constants, state, total):
         steps = tf.shape(batches[0])[0]
 
         def body(index, total, state):
@@ -39,13 +39,27 @@ def epoch(step: Step) -> Callable:
             return index + 1, total + loss, state
 
         _, total, state = tf.while_loop(
-            lambda index, *_: index < steps, body, (0, tf.constant(0.0), state), maximum_iterations=steps
+            lambda index, *_: index < steps, body, (0, total, state), maximum_iterations=steps
         )
-        return state, total / tf.cast(steps, tf.float32)
+        return state, total
 
-    def called(data, batches, constants, state):
+    def called(data, batches, constants, state, total):
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, (data, tuple(batches), constants, state, total))
+        data, batches, *others = tf.nest.map_structure(tf.TensorSpec.from_tensor, arguments)
+        batches = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in batches)  # one trace for any
         with _forgotten_gradients():
-            return run(*tf.nest.map_structure(tf.convert_to_tensor, (data, batches, constants, state)))
+            return run.get_concrete_function(data, batches, *others)(*arguments)
+
+    return called
+
+
+def compiled(function: Callable) -> Callable:
+    """See `Backend`."""
+    run = tf.function(function, autograph=False, jit_compile=has_gpu())
+
+    def called(*arguments):
+        with _forgotten_gradients():
+            return run(*tf.nest.map_structure(tf.convert_to_tensor, arguments))
 
     return called
 
