@@ -37,7 +37,7 @@ class IntegerInference:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What a policy changes in training: the weights' number, the input's scale, the output's scale, low and high."""
+        """What training takes from the policy: the weights' number, the input's scale, the output's, low and high."""
         return (self.weight_quantizer.number, self._input_scale(), *self.activation.numbers)
 
     @property

@@ -5,12 +5,16 @@ import keras
 import numpy as np
 import pytest
 
-from bompnas.errors import InputError
+from bompnas.errors import InputError, NotExportableError
 from bompnas.export import litert, packed, parity
 from bompnas.export.extract import extract
 from bompnas.export.parity import EMULATOR, EXACT, FLOAT_HEAD, INT4, KERAS, LITERT, Agreement
+from bompnas.hardware.counts import counts
 from bompnas.networks import float_model, fold, quantize
+from bompnas.networks.heads import HeadSource
 from bompnas.networks.quantize import LayerBits, Policy
+from bompnas.space import loader
+from bompnas.space.batch import NetworkBatch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 1)).astype("uint8")
 
@@ -149,3 +153,52 @@ def test_damaged_files_are_refused(model):
     for damaged in (file[:-50], b"something else", file[:500] + b"\xff" + file[501:]):
         with pytest.raises(InputError, match="LiteRT model"):
             compared(model, file=damaged)
+
+
+NESTED = {4: 7, 8: 119, 16: 30583}
+
+
+def nested(*bits):
+    """A network of the digits' space with nested grids of these bits in its blocks, trained with them."""
+    space = loader.load("search_spaces/hqnas_digits.yaml")
+    genes = {f"block{number}.bits": width for number, width in enumerate(bits, start=1)}
+    network = space.decode({**space.seed, **genes})
+    keras.utils.set_random_seed(0)
+    images, labels = IMAGES.astype("float32"), np.arange(len(IMAGES)) % 10
+    folded = fold.fold(float_model.build(network, HeadSource("classification", 10).head()))
+    model = quantize.quantize(folded, Policy.of(network), quantize.Calibration.of(folded, images))
+    before = model.get_layer("block2_1_depthwise").integer_weights()
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images, labels, epochs=1, verbose=0)
+    assert (model.get_layer("block2_1_depthwise").integer_weights() != before).any()
+    return network, model
+
+
+def assert_nested(network, graph):
+    layers = {layer.name: layer for layer in network.layers}
+    assert {operation.bits for operation in graph.linear} == {layer.weight_bits for layer in network.layers}
+    for operation in graph.linear:
+        layer = layers[operation.name]
+        assert layer.levels == (NESTED[layer.weight_bits] if layer.group.startswith("block") else 127)
+        assert np.abs(operation.weights).max() == layer.levels
+
+
+def test_nested_grids_of_4_8_and_16_bits_are_packed_exactly():
+    network, model = nested(4, 8, 16, 4, 8)
+    extracted = extract(model)
+    assert_nested(network, extracted.graph)
+    graph = packed.unpack(packed.pack(extracted.graph))
+    assert graph.size_bits == counts(NetworkBatch.of([network]))["size_bits"][0]
+    found = parity.check(model, extracted, graph, None, IMAGES)
+    assert found.agreements == {EMULATOR: EXACT}
+    assert found.deviation is None
+    with pytest.raises(NotExportableError, match="LiteRT holds weights of up to 8 bits, found 16"):
+        litert.write(extracted.graph)
+
+
+def test_nested_grids_of_4_and_8_bits_are_the_same_in_every_engine():
+    network, model = nested(4, 8, 4, 8, 8)
+    assert_nested(network, extract(model).graph)
+    found = compared(model)
+    assert found.agreements == {EMULATOR: EXACT, LITERT: EXACT}
+    assert found.deviation is None

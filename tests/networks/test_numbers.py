@@ -6,7 +6,7 @@ import pytest
 
 from bompnas.networks import float_model, fold, numbers, quantize
 from bompnas.networks.heads import HeadSource
-from bompnas.space import loader
+from bompnas.space import levels, loader
 from bompnas.space.head import DenseHead
 
 
@@ -19,8 +19,9 @@ def make():
     images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1)).astype("float32")
     calibration = quantize.Calibration.of(folded, images)
 
-    def quantized(weight_bits, activation_bits=8):
-        changed = {"weight_bits": weight_bits, "activation_bits": activation_bits}
+    def quantized(weight_bits, activation_bits=8, smallest=None):
+        nested = levels.nested(weight_bits, smallest) if smallest else None
+        changed = {"weight_bits": weight_bits, "activation_bits": activation_bits, "weight_levels": nested}
         layers = tuple(dataclasses.replace(layer, **changed) for layer in network.layers)
         policy = quantize.Policy.of(dataclasses.replace(network, layers=layers))
         return quantize.quantize(folded, policy, calibration)
@@ -48,6 +49,17 @@ def test_a_model_trains_with_the_numbers_that_it_is_given(make):
     np.testing.assert_array_equal(found, four(images, training=True).numpy())
     assert not np.array_equal(found, own)
     np.testing.assert_array_equal(eight(images, training=True).numpy(), own)
+
+
+def test_nested_policies_share_one_structure_too(make):
+    wide, *others = (make(bits, smallest=4) for bits in (16, 8, 4))
+    assert len({numbers.structure(model) for model in (wide, *others)}) == 1
+    assert numbers.structure(wide) not in {numbers.structure(make(16)), numbers.structure(make(16, smallest=2))}
+    images = np.random.default_rng(1).integers(0, 256, (8, 8, 8, 1)).astype("float32")
+    for other in others:
+        with numbers.given(wide, numbers.of(other)):
+            found = wide(images, training=True).numpy()
+        np.testing.assert_array_equal(found, other(images, training=True).numpy())
 
 
 def test_inference_keeps_to_the_models_own_numbers(make):

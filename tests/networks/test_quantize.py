@@ -9,6 +9,7 @@ from bompnas.errors import InputError
 from bompnas.networks import calibrate, float_model, fold, quantize
 from bompnas.networks.heads import HeadSource
 from bompnas.networks.layers import IntegerInference, QuantizedAveragePooling2D
+from bompnas.space import levels
 
 
 def quantized_model(network, images, trained, head):
@@ -29,6 +30,26 @@ def test_every_layer_gets_its_policy_s_bits(network, images, trained):
         assert np.abs(integers).max() == 2 ** (layer.weight_bits - 1) - 1
         per_channel = np.moveaxis(integers, quantized.weight_quantizer.axis, 0).reshape(layer.out_channels, -1)
         assert all(len(np.unique(row)) <= 2**layer.weight_bits - 1 for row in per_channel)
+
+
+def test_levels_of_a_policy_reach_the_quantizers(network, images, trained, tmp_path):
+    def nested(layer, bits):
+        return dataclasses.replace(layer, weight_bits=bits, weight_levels=levels.nested(bits, 4))
+
+    stem, *inner, last, head = network.layers
+    inner = [nested(layer, bits) for layer, bits in zip(inner, (4, 8, 16, 8, 4), strict=True)]
+    network = dataclasses.replace(network, layers=(stem, *inner, last, head))
+    _, model = quantized_model(network, images, trained, HeadSource("classification", 10).head())
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    for layer in network.layers:
+        quantizer = model.get_layer(layer.name).weight_quantizer
+        assert (quantizer.bits, quantizer.levels) == (layer.weight_bits, layer.levels)
+        assert quantizer.finest == (None if layer.weight_levels is None else 30583)
+        integers = model.get_layer(layer.name).integer_weights()
+        assert np.abs(integers).max() == layer.levels
+        np.testing.assert_array_equal(reloaded.get_layer(layer.name).integer_weights(), integers)
+    np.testing.assert_array_equal(reloaded.predict(images, verbose=0), model.predict(images, verbose=0))
 
 
 def test_eight_bits_are_close_to_float(network, images, trained):
