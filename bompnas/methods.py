@@ -7,10 +7,13 @@ names the method, so that reading experiment files loads no framework. A new met
 import dataclasses
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from bompnas.candidate import Candidate
     from bompnas.trials.context import Run
+    from bompnas.trials.setup import Setup
 
 
 class Method(Protocol):
@@ -27,10 +30,17 @@ class MethodEntry:
     Attributes:
         settings: Dotted path `module:name` of the pydantic model that checks `method: {...}` of an experiment.
         search: Dotted path `module:name` of the `Method`.
+        trials: Whether it searches by trials, as many as its settings say.
+        check: Dotted path of `check(settings, setup)`, which refuses what the method cannot search; None for nothing.
+        weights: Dotted path of `weights(settings, folder)`, which returns what gives the final training of a candidate
+            its first weights; None where they are fresh.
     """
 
     settings: str
     search: str
+    trials: bool = True
+    check: str | None = None
+    weights: str | None = None
 
     def load_settings(self) -> type:
         """Imports the settings' schema."""
@@ -40,10 +50,25 @@ class MethodEntry:
         """Imports the search function."""
         return load(self.search)
 
+    def load_check(self) -> Callable[[Any, "Setup"], None]:
+        """Imports the check."""
+        return load(self.check) if self.check else lambda settings, setup: None
+
+    def load_weights(self) -> Callable[[Any, Path], Callable[["Candidate"], Any]]:
+        """Imports what gives final trainings their weights."""
+        return load(self.weights) if self.weights else lambda settings, folder: lambda candidate: None
+
 
 METHODS = {
     "bomp": MethodEntry("bompnas.search.bayesian:BompSettings", "bompnas.trials.loop:search"),
     "evolution": MethodEntry("bompnas.search.evolution:EvolutionSettings", "bompnas.trials.loop:search"),
+    "hqnas": MethodEntry(
+        "bompnas.supernet.settings:HqnasSettings",
+        "bompnas.supernet.hqnas:search",
+        trials=False,
+        check="bompnas.supernet.hqnas:check",
+        weights="bompnas.supernet.hqnas:weights",
+    ),
     "random": MethodEntry("bompnas.search.random:RandomSettings", "bompnas.trials.loop:search"),
 }
 

@@ -29,8 +29,8 @@ from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
 from bompnas.trials import executors, final, folder, live, resources, tensorboard, views
-from bompnas.trials.context import Run
-from bompnas.trials.events import Lost, Values
+from bompnas.trials.context import DECIDED, Material, Run
+from bompnas.trials.events import SEARCH, Lost, Values
 from bompnas.trials.executor import Executor, Function, Shared
 from bompnas.trials.jobs import Jobs
 from bompnas.trials.process import Imported, quiet_imports
@@ -116,6 +116,7 @@ def run(
             from bompnas.trials import setup
 
         prepared = setup.prepare(experiment, head, data)
+        METHODS[experiment.method.name].load_check()(experiment.method, prepared)
         executor.check((prepared.head, prepared.measured))
         record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
         shared = executor.share(setup.parts(prepared.dataset))
@@ -211,10 +212,15 @@ class _Session:
     def search(self) -> None:
         """Lets the method search."""
         settings = self.setup.experiment.method
+        method = METHODS[settings.name]
+        stage, total = ("trial", settings.trials) if method.trials else (SEARCH, 1)
         done = len({candidate.trial for candidate in self.record.candidates if candidate.state is not State.PENDING})
-        before = f", {done} of them from before" if done else ""
-        _log.info("%s: %d trials of %s%s", self.folder, settings.trials, settings.name, before)
-        with self.watch.stage("trial", settings.trials, done) as progress:
+        if method.trials:
+            before = f", {done} of them from before" if done else ""
+            _log.info("%s: %d trials of %s%s", self.folder, total, settings.name, before)
+        else:
+            _log.info("%s: search of %s%s", self.folder, settings.name, ", finished before" if done else "")
+        with self.watch.stage(stage, total, done) as progress:
             run = Run(
                 self.setup.problem,
                 self.record,
@@ -223,14 +229,23 @@ class _Session:
                 self.setup.experiment.seed,
                 progress,
                 self.redraw,
+                Material(self.setup, self.shared, self.folder),
             )
-            METHODS[settings.name].load_search()(settings, run)
+            method.load_search()(settings, run)
 
     def train_front(self) -> None:
-        """Trains the Pareto front of what was found."""
+        """Trains the Pareto front of what was found, and what the method itself decided for."""
         objectives, candidates = self.setup.experiment.deployed_objectives(), self.record.candidates
         kept = [candidate for candidate in candidates if self.setup.problem.admits(candidate.values)]
         front = pareto.front_of(kept, objectives)
+        sources = views.sources(candidates, self.record.proposals)
+        front += [
+            candidate
+            for candidate in kept
+            if sources.get(candidate.id) == DECIDED and candidate.score is not None and candidate not in front
+        ]
+        method = self.setup.experiment.method
+        weights = METHODS[method.name].load_weights()(method, self.folder) if front else None
         _log.info("final training of the front: %d of %d networks", len(front), len(candidates))
         final.train(
             front,
@@ -238,7 +253,7 @@ class _Session:
             self.record,
             self.folder,
             self._jobs(self.executor),
-            lambda candidates, checkpoint: self.setup.final_task(candidates, self.shared, checkpoint),
+            lambda group, state: self.setup.final_task(group, self.shared, state, weights(group[0])),
             self.watch,
             self.redraw,
         )

@@ -101,7 +101,7 @@ class _Method(pydantic.BaseModel):
     name: Annotated[str, AfterValidator(_method_name)]
 
 
-def _method(value: Any) -> Any:
+def _method(value: Any, info: ValidationInfo) -> Any:
     """Checks a method's settings with the schema that its name stands for."""
     if isinstance(value, pydantic.BaseModel):
         return value
@@ -110,7 +110,7 @@ def _method(value: Any) -> Any:
     schema = _Method
     try:
         schema = METHODS[_Method.model_validate(value).name].load_settings()
-        return schema.model_validate(value)
+        return schema.model_validate(value, context=info.context)
     except pydantic.ValidationError as error:
         raise NestedSettingsError(schema, error) from error
 

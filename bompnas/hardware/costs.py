@@ -1,5 +1,6 @@
 """All that is known of networks before any training: what is counted, and what a device tells of."""
 
+import dataclasses
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -26,11 +27,8 @@ def network_costs(device: CostModel | None = None, asked: Collection[str] = ()) 
     Raises:
         InputError: The device calls a cost as a counted one is called.
     """
-    counting = Counts()
-    counted = {quantity.name for quantity in counting.quantities}
-    further = [
-        quantity.name for quantity in counting.quantities if quantity.name in asked and quantity.name not in FACTS
-    ]
+    counted = {quantity.name for quantity in Counts().quantities}
+    further = tuple(name for name in asked if name in counted and name not in FACTS)
     if device is None and not further:
         return counts
     taken = [] if device is None else [quantity.name for quantity in device.quantities if quantity.name in counted]
@@ -39,12 +37,24 @@ def network_costs(device: CostModel | None = None, asked: Collection[str] = ()) 
             f"hardware: {type(device).__name__} tells of {', '.join(taken)}, which is counted without a device; "
             "expected other names for its costs"
         )
+    return _NetworkCosts(device, further)
 
-    def costs(networks: NetworkBatch) -> dict[str, np.ndarray]:
+
+@dataclasses.dataclass(frozen=True)
+class _NetworkCosts:
+    """Costs that can be sent to another process.
+
+    Attributes:
+        device: What tells of costs beside the counted ones; None for nothing.
+        further: Names of counted costs beside the facts.
+    """
+
+    device: CostModel | None
+    further: tuple[str, ...]
+
+    def __call__(self, networks: NetworkBatch) -> dict[str, np.ndarray]:
         found = counts(networks)
-        if further:
-            everything = counting.costs(networks)
-            found |= {name: everything[name] for name in further}
-        return found if device is None else found | device.costs(networks)
-
-    return costs
+        if self.further:
+            everything = Counts().costs(networks)
+            found |= {name: everything[name] for name in self.further}
+        return found if self.device is None else found | self.device.costs(networks)

@@ -1,6 +1,9 @@
 """`Network` -> float Keras model: MobileNetV2 blocks with batch normalization and ReLU6."""
 
+from collections.abc import Mapping
+
 import keras
+import numpy as np
 
 from bompnas.networks import heads
 from bompnas.networks.fused import BatchNormalization, Conv2D
@@ -30,6 +33,28 @@ def build(network: Network, head: Head) -> keras.Model:
     inputs = keras.Input((network.input_size, network.input_size, network.input_channels), name="image")
     values = keras.layers.Rescaling(PIXEL_SCALE, PIXEL_OFFSET, name="centre")(inputs)
     return heads.attach(head, inputs, features(network, values, head.features))
+
+
+def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives a float model weights by name.
+
+    Args:
+        model: From `build`.
+        arrays: `<layer>/<weight>` -> array; a depthwise kernel is called `kernel` too. Weights that are not named, such
+            as moving statistics, stay as they are.
+
+    Raises:
+        ValueError: A name is no weight of the model, or an array has another shape than its weight.
+    """
+    weights = {
+        f"{layer.name}/{weight.name.removeprefix('depthwise_')}": weight
+        for layer in model.layers
+        for weight in layer.weights
+    }
+    for name, array in arrays.items():
+        if name not in weights:
+            raise ValueError(f"the model has no weight {name}; expected one of {', '.join(weights)}")
+        weights[name].assign(array)
 
 
 def features(network: Network, images, kind: str):

@@ -54,7 +54,7 @@ class Criterion:
         """Loss and metrics over a whole split: `loss`, and `accuracy` or `mae` and `mse`, and the head's own."""
         result = {"loss": float(self.loss(labels, outputs))}
         if self.head.task == CLASSIFICATION:
-            result["accuracy"] = float(np.mean(self._classes(outputs) == labels.reshape(-1)))
+            result["accuracy"] = self.accuracy(labels, outputs)
         else:
             errors = outputs.reshape(len(labels), -1) - labels.reshape(len(labels), -1)
             result["mae"] = float(np.mean(np.abs(errors)))
@@ -65,6 +65,10 @@ class Criterion:
                 name = metric.name if isinstance(metric, keras.metrics.Metric) else metric.__name__
                 result.setdefault(name, _value(metric, self._encoded(labels, outputs, metric), outputs))
         return result
+
+    def accuracy(self, labels: np.ndarray, outputs: np.ndarray) -> float:
+        """Share of images whose class is found; of a head that classifies."""
+        return float(np.mean(self._classes(outputs) == labels.reshape(-1)))
 
     def _loss(self):
         given = self.head.loss

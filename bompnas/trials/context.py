@@ -4,19 +4,58 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bompnas import objectives, pareto
-from bompnas.candidate import Candidate, State
+from bompnas.candidate import Candidate, Genotype, State
 from bompnas.objectives import Objective
 from bompnas.problem import Problem
-from bompnas.trials.executor import Failure
-from bompnas.trials.jobs import Jobs
+from bompnas.trials.executor import Failure, Shared
+from bompnas.trials.jobs import Jobs, MakeTask
 from bompnas.trials.progress import Progress, describe
-from bompnas.trials.record import Record
+from bompnas.trials.record import Record, StoredProposal
+
+if TYPE_CHECKING:
+    from bompnas.trials.setup import Setup
+
+DECIDED = "decided"
+"""Source of what a method decided for: it is finally trained even where others dominate it."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What methods work with that train something of their own.
+
+    Attributes:
+        setup: The experiment's parts.
+        data: The data set, as the executor shares it.
+        folder: The run's folder.
+    """
+
+    setup: "Setup"
+    data: Shared
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A network that a method found and measured without a trial.
+
+    Attributes:
+        source: What the method says of where it comes from.
+        genotype: Its genes.
+        metrics: What was measured.
+        seconds: Wall time of what led to it and to no other candidate [s], by phase.
+    """
+
+    source: str
+    genotype: Genotype
+    metrics: Mapping[str, float]
+    seconds: Mapping[str, float]
 
 
 class Run:
@@ -24,7 +63,8 @@ class Run:
 
     A method reads what is known from `record`, adds the candidates of a new trial to it as pending, and hands them to
     `start` while `busy < slots`; `finish` waits for any started trial and records what it found. A trial that fails
-    is recorded as failed and raises nothing.
+    is recorded as failed and raises nothing. A method that trains something of its own instead lets `carry_out` do it,
+    and hands over what came of it to `adopt`.
 
     Args:
         problem: What is searched.
@@ -35,6 +75,7 @@ class Run:
         seed: Of the run; a method derives all its random numbers from it.
         progress: Shows the user what goes on.
         changed: Called after every change of the record, to redraw the record's views.
+        material: For methods that train something of their own; None where there are none.
     """
 
     def __init__(
@@ -46,7 +87,9 @@ class Run:
         seed: int,
         progress: Progress,
         changed: Callable[[], None],
+        material: Material | None = None,
     ):
+        self.material = material
         self.problem = problem
         self.record = record
         self.seed = seed
@@ -95,12 +138,66 @@ class Run:
         self._changed()
         return finished
 
+    def carry_out(self, name: str, make_task: MakeTask, description: str) -> Any:
+        """Runs a job that is no trial; returns its result, or the `Failure` that was noted in the record.
+
+        Args:
+            name: Of the job; its checkpoint is kept until `adopt` settles it.
+            make_task: Makes its task from a checkpoint, or from None.
+            description: What it is, for the user.
+        """
+        self._progress.started(1, description, name)
+        self._jobs.start(name, make_task)
+        _, result = self._jobs.next_finished()
+        failed = isinstance(result, Failure)
+        if failed:
+            _log.debug("%s", result.traceback or result.error)
+            self.record.note(name, result.error)
+        self._progress.finished(1, f"failed: {result.error}" if failed else "finished", job=name)
+        return result
+
+    def adopt(self, found: Sequence[Found], job: str) -> None:
+        """Records what a job found as candidates of one training, all of them at once.
+
+        Args:
+            found: Those of one source one after the other.
+            job: Whose checkpoint is not needed any more.
+        """
+        networks = [self.problem.space.decode(each.genotype) for each in found]
+        candidates = [
+            _judged(Candidate(number, 1, network, each.genotype, State.PENDING, self.problem.cost(network)), each, self)
+            for number, (each, network) in enumerate(zip(found, networks, strict=True), start=1)
+        ]
+        sources = dict.fromkeys(each.source for each in found)
+        proposals = [
+            StoredProposal(
+                index, 1, tuple(each.genotype for each in found if each.source == source), (), (), {"source": source}
+            )
+            for index, source in enumerate(sources)
+        ]
+        self.record.add(candidates, *proposals)
+        self._jobs.settle(job)
+        self._changed()
+
     def _standing(self) -> str:
         kept = [candidate for candidate in self.record.candidates if self.problem.admits(candidate.values)]
         front = pareto.front_of(kept, self.problem.objectives)
         if not front:
             return "none completed" + (" within the limits" if self.problem.constraints else "")
         return f"best score {max(candidate.score for candidate in front):.4f}, front {len(front)}"
+
+
+def _judged(candidate: Candidate, found: Found, run: Run) -> Candidate:
+    """The candidate with what was measured of it, failed where that is no number."""
+    metrics, score, error = dict(found.metrics), None, None
+    try:
+        score = _score(run.problem.objectives, {**candidate.cost, **metrics})
+    except ValueError as unusable:
+        error = str(unusable)
+    state = State.FAILED if error else State.COMPLETED
+    return dataclasses.replace(
+        candidate, state=state, metrics=metrics, seconds=dict(found.seconds), score=score, error=error
+    )
 
 
 @dataclasses.dataclass(frozen=True)

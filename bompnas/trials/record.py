@@ -152,8 +152,8 @@ class Record:
             curves.setdefault(name, []).append(math.nan if value is None else value)
         return curves
 
-    def add(self, candidates: Iterable[Candidate], proposal: StoredProposal | None = None) -> None:
-        """Adds the candidates of a new trial, and the proposal that they come from, in one transaction."""
+    def add(self, candidates: Iterable[Candidate], *proposals: StoredProposal) -> None:
+        """Adds the candidates of a new trial, and the proposals that they come from, in one transaction."""
         with self._change() as connection:
             connection.executemany(
                 "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -166,14 +166,16 @@ class Record:
                     for candidate in candidates
                 ],
             )  # fmt: skip
-            if proposal is not None:
-                connection.execute(
-                    "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?)",
+            connection.executemany(
+                "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
                     (
                         proposal.index, proposal.trial, _json(proposal.genotypes), _json(proposal.completed),
                         _json(proposal.pending), _json(proposal.details), _json(proposal.fit),
-                    ),
-                )  # fmt: skip
+                    )
+                    for proposal in proposals
+                ],
+            )  # fmt: skip
 
     def finish(
         self, source: str, candidates: Iterable[Candidate], curves: Mapping[str, Sequence[float]] | None = None

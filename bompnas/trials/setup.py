@@ -1,11 +1,10 @@
 """From an experiment to everything that its run needs; what the user got wrong shows here, before anything is made."""
 
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ class Setup:
             networks=tuple(candidate.network for candidate in candidates),
             head=self.head,
             data=shared,
-            early=self._phase(training.epochs, training.learning_rate, training.schedule),
+            early=self.training_phase(),
             qaft=self._phase(
                 training.qaft_epochs if mode == "qaft" else 0, training.qaft_learning_rate, training.schedule
             ),
@@ -90,8 +89,21 @@ class Setup:
             checkpoint=checkpoint,
         )
 
-    def final_task(self, candidates: Sequence[Candidate], shared: Shared, checkpoint: bytes | None = None) -> TrialTask:
-        """The task of a final training, from fresh weights, tested, with the models; arguments as of `trial_task`."""
+    def final_task(
+        self,
+        candidates: Sequence[Candidate],
+        shared: Shared,
+        checkpoint: bytes | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+    ) -> TrialTask:
+        """The task of a final training, tested, with the models.
+
+        Args:
+            candidates: As of `trial_task`.
+            shared: As of `trial_task`.
+            checkpoint: As of `trial_task`.
+            weights: What it begins with (`bompnas.networks.float_model.restore`); fresh ones where None.
+        """
         final, mode = self.experiment.final, self.experiment.quantization.final
         return TrialTask(
             networks=tuple(candidate.network for candidate in candidates),
@@ -105,7 +117,13 @@ class Setup:
             device=self.measured,
             checkpoint_every=self.experiment.checkpoint_every,
             checkpoint=checkpoint,
+            weights=weights,
         )
+
+    def training_phase(self) -> Phase:
+        """Float training as the section `training` says."""
+        training = self.experiment.training
+        return self._phase(training.epochs, training.learning_rate, training.schedule)
 
     def meta(self, threads: int) -> dict[str, Any]:
         """What the run's record begins with."""
@@ -297,10 +315,6 @@ def with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkS
     def shape(features: int) -> tuple[int, ...]:
         return (last.output_size, last.output_size, features) if head.features == "map" else (features,)
 
-    @functools.cache
-    def layers(features: int) -> tuple[Layer, ...]:
-        return heads.layers(head, shape(features))
-
     found = heads.output_shape(head, shape(last.out_channels))
     expected = {(outputs,), (1,)} if head.task == heads.CLASSIFICATION and outputs == 2 else {(outputs,)}
     if found not in expected:
@@ -308,7 +322,23 @@ def with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkS
         raise InputError(
             f"head: its output has shape {found} for an image, but the data has {outputs} {what}; expected ({outputs},)"
         )
-    return dataclasses.replace(space, head=layers)
+    return dataclasses.replace(space, head=_HeadLayers(source, last.output_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeadLayers:
+    """The head's layers behind so many features; can be sent to another process."""
+
+    source: HeadSource
+    size: int
+    known: dict[int, tuple[Layer, ...]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, features: int) -> tuple[Layer, ...]:
+        if features not in self.known:
+            head = self.source.head()
+            shape = (self.size, self.size, features) if head.features == "map" else (features,)
+            self.known[features] = heads.layers(head, shape)
+        return self.known[features]
 
 
 def _rehearse(head: Head, network: Network, dataset: Dataset) -> None:

@@ -8,8 +8,9 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,6 +49,7 @@ class TrialTask:
             on a GPU and float32 elsewhere.
         checkpoint_every: Epochs from one checkpoint to the next; None for none.
         checkpoint: What an earlier attempt at this task told last, to go on from; None to begin.
+        weights: What the float model begins with, as `float_model.restore` takes them; None for fresh weights.
     """
 
     networks: tuple[Network, ...]
@@ -62,6 +64,11 @@ class TrialTask:
     precision: str = "float32"
     checkpoint_every: int | None = None
     checkpoint: bytes | None = None
+    weights: Mapping[str, np.ndarray] | None = None
+
+    def run(self, tell: Tell = ignore) -> "TrialResult":
+        """Carries out the trial on the task's data; see `train_quantized`."""
+        return train_quantized(self, self.data.load(), tell)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +104,9 @@ class TrialResult:
     curves: dict[str, list[float]]
 
 
-def run_trial(task: TrialTask, tell: Tell = ignore) -> TrialResult:
-    """Carries out a trial on the task's data; see `train_quantized`."""
-    return train_quantized(task, task.data.load(), tell)
+def run_trial(task: Any, tell: Tell = ignore) -> Any:
+    """Carries out a trial, or whatever else a task is: what workers do."""
+    return task.run(tell)
 
 
 def train_quantized(
@@ -127,6 +134,8 @@ def train_quantized(
     with clock("build"), _precision(task.precision):
         head = task.head.head()
         model = build(task.networks[0], head)
+        if task.weights is not None:
+            float_model.restore(model, task.weights)
         criterion = Criterion.of(head, model)
         trainer = Trainer(criterion, *arrays["train"])
     with clock("train"):

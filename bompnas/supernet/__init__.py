@@ -1,0 +1,1 @@
+"""Weight-sharing networks, and the methods that search in them by gradients."""

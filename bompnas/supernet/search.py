@@ -1,0 +1,385 @@
+"""HQNAS, Algorithm 1: the weights of a supernet and the thresholds of its decisions, learned in turns.
+
+An epoch is a pass over the images for the weights, each step on another random network, then one over the images held
+out for the thresholds, each step an estimate of the reward's gradient from N random networks on the same batch. In the
+first epochs subsets of the kernels are dropped at Single-Path NAS' rate whatever the thresholds say, and the thresholds
+rest, as norms and accuracies mean nothing yet. Where the paper leaves open whether turns are steps or epochs, they are
+epochs here.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
+
+from bompnas.errors import InputError
+from bompnas.experiment.sections import check_share
+from bompnas.networks.heads import HeadSource
+from bompnas.problem import Problem
+from bompnas.supernet import checkpoint, structure, thresholds
+from bompnas.supernet.checkpoint import Knowledge
+from bompnas.supernet.rewards import Judge
+from bompnas.supernet.settings import HqnasSettings
+from bompnas.supernet.single_path import Supernet
+from bompnas.supernet.thresholds import Thresholds
+from bompnas.training import augment, backends, state
+from bompnas.training.data import stratified
+from bompnas.training.feed import Feed
+from bompnas.training.loop import DivergedError, Phase, optimizer
+from bompnas.training.loss import Criterion
+from bompnas.training.state import State, Weights
+from bompnas.trials.events import SEARCH, Checkpoint, Epoch, Note, Values
+from bompnas.trials.executor import Shared, Tell, ignore
+
+KEEP = 0.6
+"""Share of subsets kept in the first epochs; Single-Path NAS drops 40 %."""
+RELAXED = 0.5
+"""What is left of a checkpoint's logits: a later search explores anew (ours)."""
+_ATTEMPTS = 1000  # random networks among which one within the limits is looked for
+_THRESHOLDS, _ORDER, _SAMPLES, _GROWTH = range(1, 5)  # streams of random numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchTask:
+    """What a worker needs to search.
+
+    Attributes:
+        problem: What is searched.
+        settings: Of the method.
+        phase: How the supernet's weights are trained.
+        head: Where the head comes from.
+        data: The data set, as an executor shares it.
+        class_names: Of the data set.
+        seed: Of weights, splits, order, augmentation and sampling.
+        begin: Knowledge to start from, the content of a checkpoint file; None for none.
+        checkpoint: What an earlier attempt at this task told last, to go on from; None to begin.
+    """
+
+    problem: Problem
+    settings: HqnasSettings
+    phase: Phase
+    head: HeadSource
+    data: Shared
+    class_names: tuple[str, ...]
+    seed: int
+    begin: bytes | None = None
+    checkpoint: bytes | None = None
+
+    def run(self, tell: Tell = ignore) -> "SearchResult":
+        """Carries out the search; see `search`."""
+        return search(self, tell)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A network that the search ends with.
+
+    Attributes:
+        genotype: Its genes.
+        metrics: Measured in the supernet on the validation part, without training, by batch statistics.
+    """
+
+    genotype: dict[str, int]
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        decided: What the thresholds decided; None if no network was found that keeps the experiment's limits.
+        sampled: Further networks, sampled last, the latest first.
+        seconds: Wall time of all attempts [s].
+        knowledge: The supernet, for later searches: the content of a checkpoint file.
+    """
+
+    decided: Found | None
+    sampled: tuple[Found, ...]
+    seconds: dict[str, float]
+    knowledge: bytes
+
+
+def search(task: SearchTask, tell: Tell = ignore) -> SearchResult:
+    """Carries out Algorithm 1.
+
+    Args:
+        task: What to do.
+        tell: Takes an `Epoch`, `Values` and a `Checkpoint` after every epoch.
+
+    Raises:
+        DivergedError: The training's loss is not finite.
+        InputError: The checkpoint to start from does not fit.
+    """
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(task.seed)
+    learner = _Learner(task, tell)
+    learner.learn(tell)
+    decided, sampled = learner.found()
+    return SearchResult(decided, sampled, {SEARCH: learner.seconds}, checkpoint.pack(learner.knowledge()))
+
+
+class _Learner:
+    """A search while it goes on."""
+
+    def __init__(self, task: SearchTask, tell: Tell):
+        self._begin = time.perf_counter()
+        self._before = 0.0  # seconds of earlier attempts
+        self._task = task
+        settings = task.settings
+        self._structure = structure.read(task.problem.space)
+        self._chains = self._structure.chains
+        self._judge = Judge(task.problem, settings, self._chains)
+        head = task.head.head()
+        self._supernet = Supernet(self._structure, head, settings.literal)
+        self._criterion = Criterion.of(head, self._supernet.head)
+        arrays = task.data.load()
+        self._validation = arrays["validation"]
+        self._images, self._labels = arrays["train"][0], np.asarray(arrays["train"][1])
+        self._for_weights, self._for_thresholds = divided(self._labels, settings.reward_images, task.seed)
+        self._feed = Feed(self._images, self._labels, task.phase.augmentation)
+        self._weights = Weights(self._supernet)
+        generator = np.random.default_rng([task.seed, _THRESHOLDS])
+        self._thresholds = Thresholds.begin(self._norms(), generator)
+        self._warm_up = settings.warm_up
+        if task.begin is not None:
+            self._continue(checkpoint.unpack(task.begin))
+        batch = min(task.phase.batch_size, len(self._for_weights))
+        self._steps = len(self._for_weights) // batch
+        self._batch = batch
+        self._optimizer = optimizer(task.phase, self._steps)
+        trained = self._weights.read()
+        self._state = (trained, self._optimizer.begin(len(trained[0])))
+        self._losses: list[float] = []
+        self._recent = np.zeros((0, self._chains.gates), np.float32)
+        if task.checkpoint is not None:
+            self._resume(task.checkpoint, tell)
+        self._infer = backends.current().compiled(self._outputs)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this and earlier attempts [s]."""
+        return self._before + time.perf_counter() - self._begin
+
+    def learn(self, tell: Tell) -> None:
+        """Alternates until the last epoch."""
+        phase = self._task.phase
+        epoch = backends.current().epoch(self._step)
+        for number in range(len(self._losses), phase.epochs):
+            generator = np.random.default_rng([self._task.seed, _SAMPLES, number])
+            self._losses.append(self._train(epoch, number, generator))
+            if not math.isfinite(self._losses[-1]):
+                raise DivergedError(
+                    f"the supernet's loss became {self._losses[-1]} in epoch {number + 1}; try a lower learning rate"
+                )
+            self._weights.write(self._state[0])
+            values = self._learn_thresholds(number, generator)
+            tell(Epoch(SEARCH, 0, number + 1, phase.epochs, self._losses[-1]))
+            tell(Values(number + 1, {"loss": self._losses[-1], **values}))
+            tell(Checkpoint(state.pack({SEARCH: self._reached()})))
+
+    def found(self) -> tuple[Found | None, tuple[Found, ...]]:
+        """What the thresholds decide, and the networks sampled last; only those that keep the limits, none twice."""
+        probabilities = self._probabilities()
+        decided = (probabilities >= 0.5).astype(np.float32)[None]
+        if self._judge.costs(decided)[1][0] > 0:
+            decided = self._most_probable(probabilities)
+        chosen = self._within_limits(np.concatenate([decided, self._recent[::-1]]))
+        chosen = chosen[: self._task.settings.candidates + len(decided)]
+        found = [
+            Found(genotype, metrics)
+            for genotype, metrics in zip(self._genotypes(chosen), self._measure(chosen), strict=True)
+        ]
+        return (found[0] if len(decided) else None), tuple(found[len(decided) :])
+
+    def knowledge(self) -> Knowledge:
+        """What a later search may start from."""
+        return Knowledge(self._supernet.arrays, self._chains.names, self._thresholds.values, self._task.class_names)
+
+    def _train(self, epoch: Callable, number: int, generator: np.random.Generator) -> float:
+        """A pass over the images for the weights, each step on another network; returns the mean loss."""
+        phase, shape = self._task.phase, (self._steps, self._batch)
+        ordering = np.random.default_rng([self._task.seed, _ORDER, number])
+        order = self._for_weights[ordering.permutation(len(self._for_weights))[: self._steps * self._batch]]
+        chosen = augment.choices(len(self._images), self._images.shape[1], phase.augmentation, ordering)
+        views = (values[order].reshape(*shape, *values.shape[1:]) for values in chosen)
+        gates = self._chains.draw(self._sampling(number, self._norms()), self._steps, generator)
+        total = np.float32(0)
+        for data, batches, _ in self._feed.chunks(order.astype(np.int32).reshape(shape), (*views, gates)):
+            self._state, total = epoch(data, batches, (self._weights.decayed,), self._state, total)
+        return float(total) / self._steps
+
+    def _learn_thresholds(self, number: int, generator: np.random.Generator) -> dict[str, float]:
+        """A pass over the images for the thresholds, only its first step while they rest; returns what was seen."""
+        settings, resting = self._task.settings, number < self._warm_up
+        norms = self._norms()
+        accuracies, costs, rewards = [], [], []
+        order = generator.permutation(self._for_thresholds)
+        size = min(self._task.phase.batch_size, len(order))
+        for first in range(0, (1 if resting else len(order) // size) * size, size):
+            places = np.sort(order[first : first + size])
+            probabilities = self._sampling(number, norms)
+            gates = self._chains.draw(probabilities, settings.samples, generator)
+            reached = self._accuracies(gates, places)
+            cost, excess = self._judge.costs(gates)
+            reward = self._judge.rewards(reached, cost, excess)
+            accuracies, costs, rewards = [*accuracies, *reached], [*costs, *cost], [*rewards, *reward]
+            self._recent = np.concatenate([self._recent, gates])[-_kept(settings) :]
+            if not resting:
+                gradient = thresholds.reward_gradient(self._chains, probabilities, gates, reward)
+                rate = settings.threshold_learning_rate
+                self._thresholds = self._thresholds.ascend(gradient, rate, norms, self._chains)
+        return {
+            "val_accuracy": float(np.mean(accuracies)),
+            settings.cost: float(np.mean(costs)),
+            "reward": math.nan if resting else float(np.mean(rewards)),
+            **self._shares(),
+        }
+
+    def _accuracies(self, gates: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Accuracies of networks on the same batch, shape (networks,)."""
+        outputs = self._predicted(self._images[places], gates)
+        return np.array([self._criterion.accuracy(self._labels[places], each) for each in outputs])
+
+    def _measure(self, gates: np.ndarray) -> list[dict[str, float]]:
+        """Metrics of networks of the supernet on the validation part."""
+        images, labels = self._validation
+        size = min(
+            self._task.phase.batch_size, len(images)
+        )  # the same for all, as batches are normalized by themselves
+        outputs = np.zeros((len(gates), len(images), *self._supernet.head.output.shape[1:]), np.float32)
+        for begin in (*range(0, len(images) - size, size), len(images) - size):
+            outputs[:, begin : begin + size] = self._predicted(images[begin : begin + size], gates)
+        return [
+            {f"val_{name}": value for name, value in self._criterion.measure(labels, each).items()} for each in outputs
+        ]
+
+    def _predicted(self, images: np.ndarray, gates: np.ndarray) -> np.ndarray:
+        """Outputs of several networks on one batch, shape (networks, images, ...)."""
+        count = self._task.settings.samples
+        padded = np.concatenate([gates, np.zeros((-len(gates) % count, gates.shape[1]), gates.dtype)])
+        outputs = [
+            np.asarray(self._infer(tuple(self._state[0]), np.asarray(images), padded[begin : begin + count]))
+            for begin in range(0, len(padded), count)  # of one shape, which is compiled once
+        ]
+        return np.concatenate(outputs)[: len(gates)]
+
+    def _outputs(self, arrays, images, gates):
+        shown = ops.cast(images, "float32")
+        return ops.map(lambda each: self._weights.call(arrays, (shown, each))[0], gates)
+
+    def _step(self, data, batch, constants, state):
+        """A step on the weights; see `bompnas.training.backends.Step`."""
+        images, labels = data
+        indices, *chosen, gates = batch
+        (decayed,) = constants
+        (parameters, *others), variables = state
+        shown = ops.cast(augment.views(images, indices, tuple(chosen), self._images.shape[1:3]), "float32")
+        targets = ops.take(labels, indices, axis=0)
+
+        def loss(parameters):
+            outputs, own, after = self._weights.call((parameters, *others), (shown, gates))
+            return self._criterion.loss(targets, outputs) + own, after
+
+        (value, after), gradient = backends.current().value_and_gradient(loss, parameters)
+        parameters, variables = self._optimizer.update(parameters, gradient, decayed, variables)
+        return ((parameters, *after), variables), value
+
+    def _norms(self) -> np.ndarray:
+        return thresholds.relative_norms(self._structure, self._supernet.arrays)
+
+    def _probabilities(self) -> np.ndarray:
+        return self._thresholds.probabilities(self._norms(), self._chains)
+
+    def _sampling(self, number: int, norms: np.ndarray) -> np.ndarray:
+        """Probabilities that networks are drawn with: in the first epochs parts are dropped whatever they are."""
+        probabilities = self._thresholds.probabilities(norms, self._chains)
+        if number >= self._warm_up:
+            return probabilities
+        return np.where(self._chains.signs > 0, KEEP, probabilities)
+
+    def _shares(self) -> dict[str, float]:
+        return self._chains.shares(self._probabilities())
+
+    def _most_probable(self, probabilities: np.ndarray) -> np.ndarray:
+        """The most probable of many random networks that keep the limits, shape (1 or 0, gates)."""
+        generator = np.random.default_rng([self._task.seed, _SAMPLES])
+        gates = self._chains.draw(probabilities, _ATTEMPTS, generator)
+        gates = gates[self._judge.costs(gates)[1] == 0]
+        best = np.argsort(-self._chains.log_probability(probabilities, gates), kind="stable")
+        return gates[best[:1]]
+
+    def _within_limits(self, gates: np.ndarray) -> np.ndarray:
+        """The networks that keep the experiment's limits, none twice."""
+        space, kept, taken = self._task.problem.space, [], set()
+        for each, genotype, excess in zip(gates, self._genotypes(gates), self._judge.costs(gates)[1], strict=True):
+            key = space.decode(genotype).key
+            if not excess and key not in taken:
+                taken.add(key)
+                kept.append(each)
+        return np.array(kept, np.float32).reshape(-1, self._chains.gates)
+
+    def _genotypes(self, gates: np.ndarray) -> list[dict[str, int]]:
+        return [self._task.problem.space.canonical(genotype) for genotype in self._chains.genotypes(gates)]
+
+    def _continue(self, known: Knowledge) -> None:
+        """Starts from what an earlier search learned: no dropping, and decisions half way back to open ones."""
+        generator = np.random.default_rng([self._task.seed, _GROWTH])
+        classes = self._task.class_names
+        checkpoint.check(known, self._chains.names, classes)
+        self._supernet.restore(checkpoint.grown(known, self._supernet.arrays, classes, generator))
+        norms = self._norms()
+        self._thresholds = Thresholds.relaxed(known.thresholds, norms, RELAXED)
+        self._warm_up = 0
+
+    def _reached(self) -> State:
+        rule = self._thresholds
+        numbers = (rule.values, rule.first, rule.second, np.asarray((rule.steps, self.seconds)), self._recent)
+        arrays = tuple(np.asarray(array) for part in self._state for array in part)
+        return State(tuple(self._losses), (*numbers, *arrays))
+
+    def _resume(self, content: bytes, tell: Tell) -> None:
+        """Takes up what an earlier attempt at this task told last."""
+        try:
+            reached = state.unpack(content)[SEARCH]
+        except (ValueError, KeyError) as error:
+            tell(Note(f"its checkpoint is damaged, the search begins anew: {error}"))
+            return
+        values, first, second, (steps, seconds), recent, *arrays = reached.arrays
+        own = [np.shape(array) for part in self._state for array in part]
+        if list(map(np.shape, arrays)) != own or len(values) != self._chains.gates:
+            tell(Note("its checkpoint is of another version, the search begins anew"))
+            return
+        self._losses = list(reached.losses)
+        self._thresholds = Thresholds(values, first, second, int(steps))
+        self._before = float(seconds)
+        self._recent = recent
+        count = len(self._state[0])
+        self._state = (tuple(arrays[:count]), tuple(arrays[count:]))
+        self._weights.write(self._state[0])
+
+
+def divided(labels: np.ndarray, share: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training images for the weights and of those for the thresholds, of every class its part.
+
+    Args:
+        labels: Class ids, shape (n,).
+        share: Share or number of images for the thresholds.
+        seed: Fixes the division.
+    """
+    count = share if isinstance(check_share(share), int) else max(1, round(share * len(labels)))
+    if count >= len(labels):
+        raise InputError(
+            f"method.reward_images: {count} of {len(labels)} training images leave none for the weights; expected fewer"
+        )
+    chosen = stratified(labels, count, np.random.default_rng([seed, 0]))
+    return np.delete(np.arange(len(labels)), chosen), chosen
+
+
+def _kept(settings: HqnasSettings) -> int:
+    """How many sampled networks are remembered: some of them may be equal."""
+    return 4 * max(1, settings.candidates)
