@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from bompnas.errors import InputError
 from bompnas.experiment import files
@@ -32,6 +32,29 @@ def check_share(value: Any) -> int | float:
     )
 
 
+def check_classes(value: Any) -> int | tuple[str, ...]:
+    """Which classes of the data to use: how many of the first ones, or their names, whole numbers as text.
+
+    Raises:
+        InputError: It is neither, or these are fewer than 2, or one is named twice.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
+        return value
+    names = value if isinstance(value, list | tuple) else ()
+    wrong = [name for name in names if not isinstance(name, str | int) or isinstance(name, bool)]
+    if wrong:
+        raise InputError(f"expected names of classes; found {describe(wrong[0])}; put it in quotes if it is a name")
+    texts = tuple(map(str, names))
+    twice = [name for name in texts if texts.count(name) > 1]
+    if twice:
+        raise InputError(f"expected different classes; found {twice[0]!r} twice")
+    if len(texts) < 2:
+        raise InputError(
+            f"expected how many classes to use, or a list of their names, and at least 2; found {describe(value)}"
+        )
+    return texts
+
+
 def _interval(value: Any) -> tuple[float, float]:
     if isinstance(value, list | tuple) and len(value) == 2:
         numbers = [number for number in value if isinstance(number, int | float) and not isinstance(number, bool)]
@@ -47,6 +70,7 @@ def _workers(value: Any) -> int | str:
 
 
 Share = Annotated[int | float, PlainValidator(check_share)]
+Classes = Annotated[int | tuple[str, ...], BeforeValidator(check_classes)]
 Interval = Annotated[tuple[float, float], PlainValidator(_interval)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(_workers)]
 Count = Annotated[int, Field(ge=1)]
@@ -82,6 +106,7 @@ class DataSettings(LocatedSettings):
         train_images: Shortens the training part to so many images.
         range: Pixel values of black and white, for images that are neither 0..255 nor 0..1.
         stream: Whether a folder's images stay in their files and are decoded when they are needed.
+        classes: Number of the first classes to use, or names of some; None for all.
     """
 
     dataset: Literal["digits", "cifar10", "cifar100", "npz", "folder"]
@@ -91,6 +116,7 @@ class DataSettings(LocatedSettings):
     train_images: Count | None = None
     range: Interval | None = None
     stream: bool = False
+    classes: Classes | None = None
 
     @property
     def file(self) -> Path | None:

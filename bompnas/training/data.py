@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bompnas.errors import InputError
-from bompnas.experiment.sections import DataSettings, check_share
+from bompnas.experiment.sections import DataSettings, check_classes, check_share
 from bompnas.training import arrays, sources
 from bompnas.training.image_files import ImageFiles
 
@@ -90,6 +90,7 @@ def load(
         train_images=settings.train_images,
         range=source.range or settings.range,
         class_names=source.class_names,
+        classes=settings.classes,
         name=source.name,
     )
 
@@ -109,6 +110,7 @@ def from_arrays(
     train_images: int | None = None,
     range: tuple[float, float] | None = None,
     class_names: Sequence[str] = (),
+    classes: int | Sequence[str] | None = None,
     name: str = "your data",
 ) -> Dataset:
     """Checks and splits arrays.
@@ -127,6 +129,8 @@ def from_arrays(
         train_images: Shortens the training part to so many images.
         range: Pixel values of black and white; not needed for 0..255 whole numbers and 0..1 floats.
         class_names: Names of the classes; their numbers if not given.
+        classes: Number of the first classes to use, or names of some; their labels are numbered anew, in the order of
+            the data. All classes take part in the splits, so that an image is in the same part whichever are chosen.
         name: What messages call the data.
 
     Raises:
@@ -149,20 +153,25 @@ def from_arrays(
     train = checked(x, y, "training")
     given_test = None if x_test is None else checked(x_test, y_test, "test")
     class_names = _name_classes(train, given_test, class_names, name) if task == "classification" else ()
+    chosen = _chosen(classes, class_names, name)
     if given_test is not None and train.labels.shape[1:] != given_test.labels.shape[1:]:
         raise InputError(
             f"{name}: {train.labels.shape[1]} targets per image in the training part, but "
             f"{given_test.labels.shape[1]} in the test part"
         )
     held_out = {"validation": validation} if given_test is not None else {"test": test, "validation": validation}
-    parts = _divide(train, held_out, train_images, class_names, seed, name)
+    parts = _divide(train, held_out, train_images, {label: class_names[label] for label in chosen}, seed, name)
+    if given_test is not None:
+        parts["test"] = given_test
+    if classes is not None:
+        parts = {part: _of_classes(split, chosen, f"{name}, {part} part") for part, split in parts.items()}
     return Dataset(
         name=name,
         train=parts["training"],
         validation=parts["validation"],
-        test=parts["test"] if given_test is None else given_test,
-        classes=len(class_names) or None,
-        class_names=class_names,
+        test=parts["test"],
+        classes=len(chosen) or None,
+        class_names=tuple(class_names[label] for label in chosen),
     )
 
 
@@ -184,18 +193,49 @@ def _name_classes(train: Split, test: Split | None, names: Sequence[str], place:
     return tuple(names[: len(present)]) or tuple(str(label) for label in present)
 
 
+def _chosen(classes: int | Sequence[str] | None, class_names: Sequence[str], place: str) -> list[int]:
+    """Class ids to use, ascending; none for regression."""
+    if classes is None:
+        return list(range(len(class_names)))
+    try:
+        classes = check_classes(classes)
+    except InputError as error:
+        raise InputError(f"data.classes: {error}") from None
+    if not class_names:
+        raise InputError(f"data.classes: {place} is for regression, whose targets are no classes; remove this key")
+    count = len(class_names)
+    if isinstance(classes, int):
+        if classes > count:
+            raise InputError(f"data.classes: found {classes}, but {place} has {count} classes; expected 2 to {count}")
+        return list(range(classes))
+    unknown = [each for each in classes if each not in class_names]
+    if unknown:
+        known = ", ".join(class_names[:10]) + (", ..." if count > 10 else "")
+        raise InputError(f"data.classes: {place} has no class {unknown[0]!r}; expected some of its {count}: {known}")
+    return sorted(class_names.index(each) for each in classes)
+
+
+def _of_classes(split: Split, chosen: Sequence[int], place: str) -> Split:
+    """The images of some classes, whose labels are numbered anew."""
+    places = np.flatnonzero(np.isin(split.labels, chosen))
+    if not len(places):
+        raise InputError(f"{place}: there is no image of the chosen classes (data.classes)")
+    part = split.part(places)
+    return Split(part.images, np.searchsorted(chosen, part.labels))
+
+
 def _divide(
     everything: Split,
     held_out: Mapping[str, float | int],
     train_images: int | None,
-    class_names: Sequence[str],
+    needed: Mapping[int, str],
     seed: int,
     name: str,
 ) -> dict[str, Split]:
     """Takes the parts to hold out one after the other; the rest, shortened, is the `training` part.
 
     Parts are stratified where there are classes. Each has random numbers of its own, so that a shorter training part
-    leaves the others as they are.
+    leaves the others as they are. Of the needed classes, id -> name, there must be images in every part.
     """
     labels = everything.labels
     count = len(labels)
@@ -210,21 +250,21 @@ def _divide(
             f"{name}: {count} images, less {taken}, leave {max(left, 0)} for training; expected at least "
             f"{train_images or 1}"
         )
-    for label, class_name in enumerate(class_names):
+    for label, class_name in needed.items():
         images = np.count_nonzero(labels == label)
         if images <= len(sizes):
             raise InputError(
                 f"{name}: class {class_name} has {images} of {count} images; expected at least {len(sizes) + 1}, one "
                 f"each for {', '.join(sizes)} and training"
             )
-    strata = labels if class_names else np.zeros(count, int)
+    strata = labels if needed else np.zeros(count, int)
     sizes["training"] = train_images or left
     parts, rest = {}, np.arange(count)
     for stream, (part, size) in enumerate(sizes.items()):
         chosen = stratified(strata[rest], size, np.random.default_rng([seed, stream]))
         parts[part] = everything.part(rest[chosen])
         rest = np.delete(rest, chosen)
-    absent = [class_name for label, class_name in enumerate(class_names) if label not in parts["training"].labels]
+    absent = [class_name for label, class_name in needed.items() if label not in parts["training"].labels]
     if absent:
         raise InputError(
             f"{name}: no image of class {absent[0]} is among the {sizes['training']} training images; add images of "

@@ -151,6 +151,14 @@ def test_paths_start_from_the_experiment_file(tmp_path, monkeypatch):
     assert experiment.data.file == tmp_path / "images.npz"
 
 
+@pytest.mark.parametrize(("given", "expected"), [("5", 5), ("[0, seven]", ["0", "seven"]), ("null", None)])
+def test_classes_are_counted_or_named(tmp_path, given, expected):
+    (tmp_path / "space.yaml").touch()
+    base = {"name": "mine", "data": {"dataset": "digits"}, "space": "space.yaml"}
+    experiment = parse(base, [f"data.classes={given}"], directory=tmp_path)
+    assert experiment.model_dump(mode="json")["data"]["classes"] == expected
+
+
 CASES = [
     ({"nam": 1}, "nam: unknown key 'nam'; did you mean name?"),
     ({"name": 12}, "name: expected text; found 12"),
@@ -191,6 +199,8 @@ CASES = [
         "data.stream: only the image files of dataset folder can be streamed, not npz; remove this key",
     ),
     ({"data": {"dataset": "folder", "path": "photos", "stream": 1}}, "data.stream: expected true or false; found 1"),
+    ({"data": {"dataset": "digits", "classes": 1}}, "data.classes: expected how many classes .* at least 2; found 1"),
+    ({"data": {"dataset": "digits", "classes": [3, 3]}}, "data.classes: expected different classes; found '3' twice"),
     ({"data": {"dataset": "npz", "path": "images.npz", "range": [1, 0]}}, "data.range: expected .* found \\[1, 0\\]"),
     ({"data": {"dataset": "digits", "validation": 1.5}}, "data.validation: expected a fraction .* found 1.5"),
     ({"data": {"dataset": "digits", "validation": True}}, "data.validation: expected a fraction .* found true"),
@@ -303,7 +313,8 @@ def test_an_unknown_key_on_the_command_line_is_found_there(minimal, override):
 def test_shipped_experiments_are_valid():
     names = {file.stem: load(file).name for file in EXPERIMENTS.glob("*.yaml")}
     variants = {f"{data}{suffix}" for data in ("cifar10", "cifar100") for suffix in ("", *ABLATIONS)}
-    assert names == {name: name for name in variants | {"digits", "digits_bitfusion", "cifar10_jasq"}}
+    others = {"digits", "digits_bitfusion", "cifar10_jasq", "hqnas_digits", "hqnas_lifelong_digits"}
+    assert names == {name: name for name in variants | others}
 
 
 @pytest.mark.parametrize(("data", "reference"), [("cifar10", 8), ("cifar100", 6)])

@@ -195,6 +195,102 @@ def test_labels_that_do_not_fit(images, labels, change, options, message):
     assert message in str(caught.value)
 
 
+# --- Some of the classes ----------------------------------------------------------------------------------------------
+
+
+def test_chosen_classes_are_numbered_anew_and_keep_their_names(images, labels):
+    result = split(images, labels, class_names=("a", "b", "c"), classes=["c", "a"])
+    assert (result.classes, result.class_names) == (2, ("a", "c"))
+    for part in (result.train, result.validation, result.test):
+        assert part.labels.dtype == np.int64
+        assert (part.labels == (part.images[:, 0, 0, 0] % CLASSES == 2)).all()
+        assert set(part.images[:, 0, 0, 0] % CLASSES) == {0, 2}
+    assert [len(part) for part in (result.train, result.validation, result.test)] == [24, 8, 8]
+
+
+def test_a_number_of_classes_are_the_first_ones(images, labels):
+    two, named = split(images, labels, classes=2), split(images, labels, classes=["0", "1"])
+    assert two.class_names == named.class_names == ("0", "1")
+    assert numbers(two.train) == numbers(named.train)
+    assert two.train.labels.tolist() == (two.train.images[:, 0, 0, 0] % CLASSES).tolist()
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(15, 30), min_size=3, max_size=8),
+    seed=st.integers(0, 99),
+    number=st.booleans(),
+    draw=st.data(),
+)
+def test_an_image_is_in_the_same_part_whichever_classes_are_chosen(counts, seed, number, draw):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
+    options = {"input_size": 1, "input_channels": 1, "seed": seed, "validation": 2 * len(counts) if number else 0.2}
+    whole = data.from_arrays(images, labels, **options)
+    some = draw.draw(st.lists(st.sampled_from(whole.class_names), min_size=2, unique=True))
+    for classes in (2, len(counts), some):
+        fewer = data.from_arrays(images, labels, classes=classes, **options)
+        for part in ("train", "validation", "test"):
+            every, found = getattr(whole, part), getattr(fewer, part)
+            kept = [whole.class_names[label] in fewer.class_names for label in every.labels]
+            assert found.images.tolist() == every.images[kept].tolist()
+            assert [fewer.class_names[label] for label in found.labels] == [str(label) for label in every.labels[kept]]
+
+
+def test_a_shorter_training_part_is_one_of_all_classes(images, labels):
+    whole, two = split(images, labels, train_images=9), split(images, labels, train_images=9, classes=2)
+    assert numbers(two.train) == [number for number in numbers(whole.train) if number % CLASSES < 2]
+    assert len(two.train) == 6
+
+
+def test_classes_of_a_test_part_of_its_own(images, labels):
+    result = split(images, labels, images[:7], labels[:7], classes=["1", "2"])
+    assert numbers(result.test) == [1, 2, 4, 5]
+    assert result.test.labels.tolist() == [0, 1, 0, 1]
+    with pytest.raises(InputError, match=r"mine, test part: there is no image of the chosen classes \(data.classes\)"):
+        split(images, labels, images[:1], labels[:1], classes=["1", "2"], name="mine")
+
+
+def test_a_class_with_too_few_images_may_be_left_out(images, labels):
+    labels[:2] = 3
+    assert split(images, labels, classes=3).class_names == ("0", "1", "2")
+    with pytest.raises(InputError, match="class 3 has 2 of 60 images"):
+        split(images, labels, classes=["0", "3"])
+
+
+def test_digits_of_the_first_classes_are_those_of_all_of_them():
+    def load(classes):
+        return data.load(DataSettings(dataset="digits", classes=classes), 8, 1, seed=0)
+
+    whole, five = load(None), load(5)
+    assert (five.classes, five.class_names) == (5, tuple("01234"))
+    for part in ("train", "validation", "test"):
+        every, first = getattr(whole, part), getattr(five, part)
+        assert (first.images == every.images[every.labels < 5]).all()
+        assert (first.labels == every.labels[every.labels < 5]).all()
+
+
+CLASSES_CASES = [
+    (4, {}, "data.classes: found 4, but mine has 3 classes; expected 2 to 3"),
+    (["a", "z"], {"class_names": "abc"}, "data.classes: mine has no class 'z'; expected some of its 3: a, b, c"),
+    (1, {}, "data.classes: expected how many classes to use, or a list of their names, and at least 2; found 1"),
+    ([], {}, "data.classes: expected how many classes to use, or a list of their names, and at least 2; found []"),
+    (["0"], {}, "and at least 2; found ['0']"),
+    (["0", 0], {}, "data.classes: expected different classes; found '0' twice"),
+    ([True, "0"], {}, "data.classes: expected names of classes; found true; put it in quotes if it is a name"),
+    (True, {}, "or a list of their names, and at least 2; found true"),
+    ("ab", {}, "or a list of their names, and at least 2; found the text 'ab'"),
+    (2, {"task": "regression"}, "data.classes: mine is for regression, whose targets are no classes; remove this key"),
+]
+
+
+@pytest.mark.parametrize(("classes", "options", "message"), CLASSES_CASES)
+def test_classes_that_there_are_not(images, labels, classes, options, message):
+    with pytest.raises(InputError) as caught:
+        split(images, labels, name="mine", classes=classes, **options)
+    assert message in str(caught.value)
+
+
 SIZE_CASES = [
     (
         {"train_images": 50},

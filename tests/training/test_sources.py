@@ -204,6 +204,22 @@ def test_a_streamed_folder_is_split_into_the_same_images_that_stay_in_their_file
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_some_classes_of_a_folder(photos, stream):
+    (photos / "birds").mkdir()
+    for number in range(4):
+        Image.new("RGB", (5, 5), (100, 100, 100)).save(photos / "birds" / f"{number}.png")
+    dataset = load("folder", photos, validation=0.25, test=0.25, stream=stream, classes=["dogs", "birds"])
+    parts = (dataset.train, dataset.validation, dataset.test)
+    assert dataset.class_names == ("birds", "dogs")
+    assert {isinstance(part.images, ImageFiles) for part in parts} == {stream}
+    for part in parts:
+        assert [100 if label == 0 else 40 for label in part.labels] == part.images[:].max(axis=(1, 2, 3)).tolist()
+    assert np.bincount(np.concatenate([part.labels for part in parts])).tolist() == [4, 3]
+    with pytest.raises(InputError, match=r"has no class 'cows'; expected some of its 3: birds, cats, dogs$"):
+        load("folder", photos, classes=["dogs", "cows"])
+
+
 def test_a_streamed_folder_is_not_read_at_the_start(photos):
     (photos / "cats" / "0.png").write_bytes(b"no image")
     assert len(load("folder", photos, validation=2, test=2, stream=True).train) == 4
