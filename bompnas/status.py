@@ -57,9 +57,9 @@ class Status:
     changed: datetime.datetime
 
     @property
-    def planned(self) -> int:
-        """Number of trials that the method is to carry out."""
-        return self.view.experiment["method"]["trials"]
+    def planned(self) -> int | None:
+        """Number of trials that the method is to carry out; None where it searches a supernet instead."""
+        return self.view.experiment["method"].get("trials")
 
     @property
     def failed(self) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ class Status:
         if self.driver or self.pending:
             return False
         if not self.view.front:
-            return self.view.trials >= self.planned
+            return bool(self.view.candidates) and self.view.trials >= (self.planned or 1)
         exporting = self.view.experiment.get("export", {}).get("format", "none") != "none"
         exported = {export.candidate for export in self.view.exports}
         return self.view.finished and not (exporting and {item.id for item in self.view.trained} - exported)
@@ -92,7 +92,7 @@ class Status:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Mean seconds of a completed trial by phase [s]."""
+        """Mean seconds of a completed trial, or of the search of a supernet, by phase [s]."""
         completed = self.view.completed
         trials = len({candidate.trial for candidate in completed})
         sums: collections.Counter[str] = collections.Counter()
@@ -104,7 +104,10 @@ class Status:
     def failures(self) -> dict[str, tuple[str, ...]]:
         """Why trials, final trainings and exports failed: reason -> what failed of it (`trial 3`)."""
         reasons: dict[str, dict[str, None]] = {}
-        failed = [(f"trial {item.trial}", item.error) for item in self.view.candidates]
+        several = self.view.supernet
+        failed = [
+            (f"candidate {item.id}" if several else f"trial {item.trial}", item.error) for item in self.view.candidates
+        ]
         failed += [(f"final {item.candidate}", item.error) for item in self.view.finals]
         failed += [(f"export {item.candidate}", item.error) for item in self.view.exports]
         for source, reason in failed:
@@ -196,12 +199,15 @@ def _facts(status: Status, now: datetime.datetime) -> dict[str, str | None]:
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in per_trial.items())
     return {
         "run": f"{view.name} in {status.folder}",
-        "method": f"{method}, {status.planned} trials, seed {view.experiment['seed']}",
+        "method": f"{method}, {_extent(status)}, seed {view.experiment['seed']}",
         "state": status.state,
         "begun": begun,
         "last change": f"{status.changed:%Y-%m-%d %H:%M:%S}, {_ago(status.changed, now)}",
-        "trials": _trials(status),
-        "seconds a trial": f"{sum(per_trial.values()):.1f} ({seconds})" if seconds else None,
+        **({"trials": _trials(status)} if status.planned is not None else {}),
+        **({"epochs": _epochs(view), "networks": _networks(view)} if view.supernet else {}),
+        f"seconds {'of the search' if view.supernet else 'a trial'}": (
+            f"{sum(per_trial.values()):.1f} ({seconds})" if seconds else None
+        ),
         "best": _best(view),
         "final trainings": _of_front(len(view.trained), sum(item.error is not None for item in view.finals), view)
         if view.finals
@@ -211,6 +217,28 @@ def _facts(status: Status, now: datetime.datetime) -> dict[str, str | None]:
         else None,
         "report": str(report) if report.exists() else None,
     }
+
+
+def _extent(status: Status) -> str:
+    """How much the method is to do."""
+    if status.planned is not None:
+        return f"{status.planned} trials"
+    return f"a supernet of {status.view.experiment['training']['epochs']} epochs"
+
+
+def _epochs(view: RunView) -> str:
+    """How far the search of a supernet is, and what its last epoch came to."""
+    last = live.told(live.shown({name: values[-1] for name, values in view.curves.items() if values}))
+    return f"{view.progress.removesuffix(' epochs')}; {last}"
+
+
+def _networks(view: RunView) -> str | None:
+    """What the search of a supernet came to."""
+    if not view.candidates:
+        return None
+    sampled = sum(source == "sampled" for source in view.sources.values())
+    decided = f"{view.decided.id} decided, " if view.decided is not None else ""
+    return f"{len(view.candidates)}: {decided}{sampled} sampled last"
 
 
 def _trials(status: Status) -> str:
@@ -224,11 +252,14 @@ def _trials(status: Status) -> str:
 
 def _best(view: RunView) -> str | None:
     best = view.best
-    return best and f"score {best.score:.4f}, candidate {best.id} of trial {best.trial}; front of {len(view.front)}"
+    if best is None:
+        return None
+    origin = "" if view.supernet else f" of trial {best.trial}"
+    return f"score {best.score:.4f}, candidate {best.id}{origin}; front of {len(view.front)}"
 
 
 def _of_front(trained: int, failed: int, view: RunView) -> str:
-    return f"{trained} of {len(view.front)}" + (f", {failed} failed" if failed else "")
+    return f"{trained} of {len(view.chosen)}" + (f", {failed} failed" if failed else "")
 
 
 def _front(view: RunView) -> Table:

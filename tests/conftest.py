@@ -1,3 +1,4 @@
+import importlib.util
 import math
 import os
 import time
@@ -100,3 +101,17 @@ def clock(monkeypatch):
 
     monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
     return Clock
+
+
+@pytest.fixture(scope="session")
+def supernet_runs():
+    """The module `supernet_runs` of this folder, which writes records of searches of supernets."""
+    place = importlib.util.spec_from_file_location("supernet_runs", Path(__file__).with_name("supernet_runs.py"))
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def hqnas_digits():
+    return load(SPACES / "hqnas_digits.yaml", head=DenseHead(10))

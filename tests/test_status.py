@@ -238,3 +238,35 @@ def test_arguments_that_do_not_go_together(arguments, message, capsys):
 def test_a_status_needs_neither_keras_nor_tensorflow():
     code = "import sys, bompnas.run, bompnas.status; print({'keras', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_search_of_a_supernet(supernet_runs, hqnas_digits, tmp_path):
+    supernet_runs.write(tmp_path / "going", hqnas_digits, epochs=3, planned=12, warm_up=4)
+    found = status.read(tmp_path / "going")
+    told = facts(found)
+    last = {name: values[-1] for name, values in found.view.curves.items()}
+    assert not found.finished
+    assert told["method"] == "hqnas, a supernet of 12 epochs, seed 0"
+    shown = ", ".join(f"{name} {last[name]:.4g}" for name in ("latency_ms", "loss", "val_accuracy"))
+    assert told["epochs"] == f"3 of 12; {shown}"
+    assert not {"trials", "networks", "best"} & told.keys()
+
+    supernet_runs.write(tmp_path / "done", hqnas_digits, epochs=12, planned=12, warm_up=4, sampled=4)
+    found = status.read(tmp_path / "done")
+    told = facts(found)
+    assert found.finished
+    assert told["epochs"].startswith("12 of 12; ")
+    assert told["networks"] == "5: 1 decided, 4 sampled last"
+    assert told["seconds of the search"] == "1234.5 (search 1234.5)"
+    best = found.view.best
+    assert told["best"] == f"score {best.score:.4f}, candidate {best.id}; front of {len(found.view.front)}"
+    assert told["final trainings"] == f"{len(found.view.chosen)} of {len(found.view.chosen)}"
+    assert "trials" not in told
+
+
+def test_what_failed_of_a_supernet_is_told_network_by_network(supernet_runs, hqnas_digits, tmp_path):
+    supernet_runs.write(tmp_path, hqnas_digits, epochs=2, planned=2, warm_up=1, sampled=2, trained=False)
+    found = status.read(tmp_path)
+    broken = [dataclasses.replace(item, state=State.FAILED, error="nan") for item in found.view.candidates[1:]]
+    view = dataclasses.replace(found.view, candidates=(found.view.candidates[0], *broken))
+    assert dataclasses.replace(found, view=view).failures == {"nan": ("candidate 2", "candidate 3")}

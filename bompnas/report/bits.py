@@ -39,7 +39,7 @@ def bits_figure(view: RunView) -> Figure | None:
         panel.tick_params(length=0)
     _label_rows(panels[0], view, networks)
     figure.supxlabel("Share of the layers' weights [%]", fontsize=10)
-    bit_legend(figure, colours)
+    bit_legend(figure, {bits: colours[bits] for bits in widths_of(networks)})
     return figure
 
 
@@ -96,6 +96,11 @@ def kinds_of(networks: Sequence[Candidate]) -> list[str]:
     """The kinds of layers that the networks have, in the order of a network."""
     found = {kind_of(layer) for candidate in networks for layer in quantized_layers(candidate.network)}
     return sorted(found, key=lambda kind: _KINDS.index(kind) if kind in _KINDS else len(_KINDS))
+
+
+def widths_of(networks: Sequence[Candidate]) -> list[int]:
+    """The bit-widths that the networks' weights have, ascending."""
+    return sorted({layer.weight_bits for candidate in networks for layer in quantized_layers(candidate.network)})
 
 
 def weights_of(layer: Layer) -> int:
@@ -162,8 +167,8 @@ def _column_order(place: tuple[str, str]) -> tuple[int, int, int, str]:
 
 
 def _colours(networks: Sequence[Candidate]) -> dict[int, str]:
-    bits = [layer.weight_bits for candidate in networks for layer in quantized_layers(candidate.network)]
-    return style.bit_colours(min(bits), max(bits))
+    bits = widths_of(networks)
+    return style.bit_colours(bits[0], bits[-1])
 
 
 def _label_rows(axes: Axes, view: RunView, networks: Sequence[Candidate]) -> None:

@@ -15,16 +15,19 @@ from bompnas.report.layer_costs import best_roofline_figure, front_layers_figure
 from bompnas.report.points import draw_candidates, draw_failed, focus
 from bompnas.report.quantities import time_unit
 from bompnas.report.search_plot import search_figure
+from bompnas.report.supernet_plot import course_figure, decisions_figure
 from bompnas.report.view import RunView
 
 # Order in which phases follow each other in a trial; a phase that is not named here comes after them.
-PHASES = ("build", "train", "quantize", "qaft", "evaluate")
+PHASES = ("search", "build", "train", "quantize", "qaft", "evaluate")
 
 
 def draw(view: RunView) -> dict[str, Figure]:
     """All figures that the run has data for, by the name of their file, in the order of the page."""
     makers: dict[str, Callable[[RunView], Figure | None]] = {
         "search": search_figure,
+        "course": course_figure,
+        "decisions": decisions_figure,
         "bits": bits_figure,
         "policies": policies_figure,
         "layers": layers_figure,
@@ -38,9 +41,9 @@ def draw(view: RunView) -> dict[str, Figure]:
 
 
 def score_figure(view: RunView) -> Figure | None:
-    """Every candidate's score and the best so far, in the order of sampling."""
+    """Every candidate's score and the best so far, in the order of sampling; None of a supernet, which has no order."""
     scored = [candidate for candidate in view.completed if candidate.score is not None]
-    if not scored:
+    if not scored or view.supernet:
         return None
     figure = Figure(figsize=(7.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -65,16 +68,22 @@ def score_figure(view: RunView) -> Figure | None:
 
 
 def seconds_figure(view: RunView) -> Figure | None:
-    """Seconds that each phase took, candidate by candidate, and in total for the search and the final training."""
+    """Seconds that each phase took, candidate by candidate, and in total for the search and the final training.
+
+    Networks of a supernet share its search, so that only their final training is shown one by one.
+    """
     timed = [candidate for candidate in view.candidates if candidate.seconds]
+    single = [candidate for candidate in view.trained if candidate.seconds] if view.supernet else timed
     phases = phase_names([*timed, *view.trained])
-    if not timed or not phases:
+    if not single or not phases:
         return None
     figure = Figure(figsize=(7.6, 3.6), layout="constrained")
     each, total = figure.subplots(1, 2, width_ratios=(4, 1.15))
-    _draw_stack(each, [candidate.id for candidate in timed], timed, phases)
+    _draw_stack(each, [candidate.id for candidate in single], single, phases)
     _set_order_axis(each, view.candidates[-1].id)
-    each.set_ylabel("Time of a candidate [s]")
+    if view.supernet:
+        each.set_xlabel("Candidate")
+    each.set_ylabel(f"Time of a {'final training' if view.supernet else 'candidate'} [s]")
     _draw_totals(total, view, timed, phases)
     handles = [Patch(color=phase_colour(phases, phase), label=phase) for phase in phases]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))

@@ -7,7 +7,7 @@ from html import escape
 import yaml
 
 import bompnas
-from bompnas.report import tables
+from bompnas.report import supernet_tables, tables
 from bompnas.report.stylesheet import STYLESHEET
 from bompnas.report.view import RunView
 
@@ -17,6 +17,17 @@ _SECTIONS = {
         "Every blob is a candidate: the larger, the larger its packed size; the lighter, the later it was sampled. "
         "Candidates on one dotted line have the same score. Red rings mark the front as the search measured it; a red "
         "line leads from each to the finally trained network. Point at a blob for its numbers, click for its row.",
+    ),
+    "course": (
+        "Course of the search",
+        "What the networks that were sampled in an epoch reached in the supernet on average, what they cost, the "
+        "reward, and the supernet's training loss. Dashed: the thresholds that the search is to keep to. Shaded: the "
+        "warm-up, in which all choices are as probable as at first.",
+    ),
+    "decisions": (
+        "Decisions",
+        "How probable every choice was, epoch by epoch: a row for each value, part by part from the input to the "
+        "output.",
     ),
     "bits": (
         "Bit-widths by kind of layer",
@@ -46,6 +57,12 @@ _SECTIONS = {
     "seconds": ("Time", "What each phase took, candidate by candidate, and in total."),
 }
 
+_SUPERNET = (
+    "Every blob is a network with the weights of the supernet: the larger, the larger its packed size. The square is "
+    "the one that the search decided for, the others were sampled last. "
+)
+"""What the caption of the search plot says of networks that share their weights, in place of its first sentences."""
+
 _RELOAD = 30  # [s]
 
 
@@ -57,7 +74,7 @@ def render(view: RunView, figures: Mapping[str, str], drawn: datetime.datetime |
         figures: SVG elements by name, those that there are.
         drawn: When it was drawn, of a run that goes on; None of one that nobody is carrying out.
     """
-    shown = {name: _section(name, svg, _of_device(view, name)) for name, svg in figures.items()}
+    shown = {name: _section(view, name, svg) for name, svg in figures.items()}
     front = ""
     if view.front:
         when = "after final training (grey: during the search)" if view.trained else "as the search measured it"
@@ -66,7 +83,10 @@ def render(view: RunView, figures: Mapping[str, str], drawn: datetime.datetime |
             f"{'Networks in grey are dominated after final training. ' if _some_dominated(view) else ''}"
             f"{'Bold: the best of a column.' if len(view.front) > 1 else ''}</p>{tables.front_table(view)}</section>"
         )
-    empty = "" if view.completed else "<section><p>No candidate has been completed yet.</p></section>"
+    nothing = (
+        "The search has not come to its networks yet." if view.supernet else "No candidate has been completed yet."
+    )
+    empty = "" if view.completed else f"<section><p>{nothing}</p></section>"
     status = (
         '<span class="badge">finished</span>' if view.finished else '<span class="badge running">not finished</span>'
     )
@@ -113,12 +133,29 @@ def describe(name: str) -> str:
     return _SECTIONS[name][0] + ": " + _SECTIONS[name][1].split(". ")[0].rstrip(".") + "."
 
 
-def _section(name: str, svg: str, more: str) -> str:
-    title, caption = _SECTIONS[name][0], _SECTIONS[name][1] + more
+def _section(view: RunView, name: str, svg: str) -> str:
+    title, caption = _SECTIONS[name]
+    if name == "search" and view.supernet:
+        caption = _SUPERNET + caption[caption.index("Candidates on") :]
+    if name == "seconds" and view.supernet:
+        caption = "What each phase of the final trainings took, and the search and they in total."
+    if name == "decisions" and view.decided is not None:
+        caption += " Triangles: what the decided network has."
+    caption += _of_device(view, name)
     return (
         f'<section id="{name}"><h2>{title}</h2><figure><div class="scroll">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure></section>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>{_more(view, name)}</section>"
     )
+
+
+def _more(view: RunView, name: str) -> str:
+    """What stands below a figure."""
+    if name != "decisions" or not view.candidates:
+        return ""
+    decided = supernet_tables.decided_table(view)
+    return (
+        f"<h3>The decided network, with the last probabilities</h3>{decided}" if decided else ""
+    ) + f"<h3>Decided and sampled networks</h3>{supernet_tables.networks_table(view)}"
 
 
 def _of_device(view: RunView, name: str) -> str:
@@ -170,10 +207,10 @@ def _subtitle(view: RunView) -> str:
 
 
 def _snapshot(view: RunView, drawn: datetime.datetime) -> str:
-    planned = view.experiment.get("method", {}).get("trials")
-    done = f"{view.trials} of {planned}" if planned else f"{view.trials}"
-    finals = f" and {len(view.finals)} of {len(view.front)} final trainings" if view.finals else ""
-    return f"As of {drawn:%Y-%m-%d %H:%M:%S %Z}: {done} trials{finals}. This page reloads itself while the run goes on."
+    finals = f" and {len(view.finals)} of {len(view.chosen)} final trainings" if view.finals else ""
+    return (
+        f"As of {drawn:%Y-%m-%d %H:%M:%S %Z}: {view.progress}{finals}. This page reloads itself while the run goes on."
+    )
 
 
 def _some_dominated(view: RunView) -> bool:

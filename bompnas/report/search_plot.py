@@ -20,7 +20,7 @@ from bompnas.report.quantities import quantity
 from bompnas.report.view import RunView
 
 _BLOB_AREAS = (28.0, 260.0)
-_LEGEND = ("front of the search", "finally trained", "seed network", "failed", "off the scale")
+_LEGEND = ("front of the search", "finally trained", "seed network", "decided", "failed", "off the scale")
 _LINE_GAP = 0.09  # between equal-score lines, as a fraction of the axis
 
 
@@ -38,17 +38,18 @@ def search_figure(view: RunView) -> Figure | None:
     _draw_equal_scores(axes, view, _busy_places(axes, view))
     _draw_fronts(axes, view)
     _draw_seed(axes, view)
+    _draw_decided(axes, view)
     _draw_failed(axes, view)
     if len(view.candidates) > 1:
         colours = ScalarMappable(order_norm(view.candidates[-1].id), style.order_colours())
         bar = figure.colorbar(colours, ax=axes, pad=0.02, aspect=32)
-        bar.set_label("Candidate, in order of sampling")
+        bar.set_label("Candidate" if view.supernet else "Candidate, in order of sampling")
         bar.solids.set_edgecolor("face")
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=ROUND_STEPS, min_n_ticks=1))
     labelled = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(
-        handles=[labelled[label] for label in _LEGEND if label in labelled], loc="outside lower center", ncols=5,
+        handles=[labelled[label] for label in _LEGEND if label in labelled], loc="outside lower center", ncols=6,
         columnspacing=1.4, handletextpad=0.3,
     )  # fmt: skip
     return figure
@@ -129,6 +130,22 @@ def _draw_seed(axes: Axes, view: RunView) -> None:
             linewidths=1.0,
             zorder=7,
             label="seed network",
+        )
+
+
+def _draw_decided(axes: Axes, view: RunView) -> None:
+    """A square around what the search of a supernet decided for."""
+    places = view.plane.places([view.decided] if view.decided is not None else [])
+    if len(places):
+        axes.scatter(
+            *places.T,
+            marker="s",
+            s=190,
+            facecolors="none",
+            edgecolors=style.INK,
+            linewidths=1.6,
+            zorder=5,
+            label="decided",
         )
 
 

@@ -153,6 +153,8 @@ def to_svg(figure: Figure, name: str, description: str, titles: Mapping[str, str
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', _opening(name, description), text, count=1, flags=re.DOTALL)
+    # Equal pictures have equal ids, and nothing refers to them.
+    text = re.sub(r'(<image\b[^>]*?)\s+id="[^"]*"', r"\1", text)
     own = set(re.findall(r'\bid="([^"]+)"', text))
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r"#([\w-]+)", lambda match: f"#{name}-{match[1]}" if match[1] in own else match[0], text)

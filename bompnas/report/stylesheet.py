@@ -26,6 +26,7 @@ main { max-width: 1040px; margin: 0 auto; padding: 2rem 1.25rem 3rem; }
 header { margin-bottom: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .35rem; letter-spacing: -.015em; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 0 0 .25rem; letter-spacing: -.005em; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .25rem; }
 p { margin: 0 0 .75rem; }
 a { color: var(--link); }
 code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }

@@ -38,6 +38,10 @@ def cards(view: RunView) -> str:
                 f"{quality.text(smallest.values[view.quality.key])}, № {smallest.id}",
             )
         )
+    if view.decided is not None:
+        decided = next((item for item in view.trained if item.id == view.decided.id), view.decided)
+        if view.quality.key in decided.values:
+            facts.append(("Decided network", quality.text(decided.values[view.quality.key]), _size_and_number(decided)))
     if view.best is not None:
         facts.append(("Best score of the search", _SCORE.text(view.best.score), f"eq. (1), № {view.best.id}"))
     done, failed = view.count(State.COMPLETED), view.count(State.FAILED)
@@ -76,6 +80,7 @@ def front_table(view: RunView) -> str:
     rows = []
     for candidate in networks:
         link = f'<a href="#candidate-{candidate.id}">№ {candidate.id}</a>'
+        link += " <small>decided</small>" if view.sources.get(candidate.id) == "decided" else ""
         cells = [
             cell(link),
             cell(quantity("size_bits").number(candidate.cost["size_bits"])),
@@ -150,6 +155,8 @@ def candidates_table(view: RunView) -> str:
             State.PENDING: "not finished",
             State.COMPLETED: "front of the search" if candidate.id in front else "",
         }[candidate.state]
+        if candidate.id in view.sources:
+            remark = f"{view.sources[candidate.id]}; {remark}" if remark else view.sources[candidate.id]
         if candidate.id == view.seed:
             remark = f"seed network; {remark}" if remark else "seed network"
         cells = [
@@ -171,10 +178,10 @@ def summary(view: RunView) -> str:
     experiment = view.experiment
     method = experiment.get("method", {})
     planned = method.get("trials")
+    search = {"Search of a supernet": view.progress} if view.supernet else {"Trials": _begun(view, planned)}
     counts = [f"{view.count(State.COMPLETED)} completed", f"{view.count(State.FAILED)} failed"]
     if view.count(State.PENDING):
         counts.append(f"{view.count(State.PENDING)} not finished")
-    trials = len({candidate.trial for candidate in view.candidates})
     facts = {
         "Data set": _get(experiment, "data", "dataset"),
         "Search space": Path(experiment["space"]).stem if "space" in experiment else None,
@@ -187,7 +194,7 @@ def summary(view: RunView) -> str:
         ),
         "Device": view.device.text if view.device else None,
         "Seed and workers": ", ".join(str(experiment[key]) for key in ("seed", "workers") if key in experiment),
-        "Trials": f"{trials} of {planned}" if planned else str(trials),
+        **search,
         "Candidates": ", ".join(counts),
         "Front of the search": _networks(len(view.front)),
         "Finally trained": _finals(view),
@@ -278,6 +285,11 @@ def _seconds(candidates: Iterable[Candidate]) -> float:
 
 def _networks(count: int) -> str:
     return f"{count} network" + ("" if count == 1 else "s")
+
+
+def _begun(view: RunView, planned: int | None) -> str:
+    trials = len({candidate.trial for candidate in view.candidates})
+    return f"{trials} of {planned}" if planned else str(trials)
 
 
 def _finals(view: RunView) -> str | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bompnas.report.device import Device, device_of
 from bompnas.report.plane import Plane
 from bompnas.report.quantities import Quantity, quantity
 from bompnas.trials import views
+from bompnas.trials.events import SEARCH
 from bompnas.trials.folder import RECORD
 from bompnas.trials.record import Export, Final, Record
 
@@ -34,6 +35,8 @@ class RunView:
         seed: Id of the candidate that is the space's seed network; None where it was not tried.
         versions: Packages that the run began with, and their versions.
         identity: What makes the experiment this one, with its files' contents in place of their paths.
+        curves: Of the search of a supernet, a value per epoch; empty for methods that train every network.
+        sources: Where the networks of a supernet come from, by id: `decided` or `sampled`.
     """
 
     name: str
@@ -46,6 +49,8 @@ class RunView:
     seed: int | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    sources: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Number of candidates in a state."""
@@ -55,6 +60,27 @@ class RunView:
     def trials(self) -> int:
         """Number of trials that have come to an end."""
         return len({candidate.trial for candidate in self.candidates if candidate.state is not State.PENDING})
+
+    @property
+    def supernet(self) -> bool:
+        """Whether all candidates come from one supernet, whose training is the search."""
+        return bool(self.curves)
+
+    @property
+    def decided(self) -> Candidate | None:
+        """The candidate that the search of a supernet decided for."""
+        return next((item for item in self.candidates if self.sources.get(item.id) == "decided"), None)
+
+    @property
+    def progress(self) -> str:
+        """How far the search has come: `3 of 12 trials`, `40 of 100 epochs`."""
+        if self.supernet:
+            done, unit = max(map(len, self.curves.values())), "epochs"
+            planned = self.experiment.get("training", {}).get("epochs")
+        else:
+            done, unit = self.trials, "trials"
+            planned = self.experiment.get("method", {}).get("trials")
+        return f"{done} of {planned} {unit}" if planned else f"{done} {unit}"
 
     @functools.cached_property
     def completed(self) -> tuple[Candidate, ...]:
@@ -77,10 +103,17 @@ class RunView:
         """The finally trained networks that are still non-dominated, smallest first."""
         return tuple(pareto.front_of(self.trained, self.objectives))
 
+    @functools.cached_property
+    def chosen(self) -> tuple[Candidate, ...]:
+        """What the final training is for: the front, and what the search of a supernet decided for."""
+        decided = self.decided
+        beside = decided is not None and decided.score is not None and self._admits(decided)
+        return (*self.front, decided) if beside and decided not in self.front else self.front
+
     @property
     def finished(self) -> bool:
-        """Whether every network of the front has been through the final training."""
-        return bool(self.front) and {item.id for item in self.front} <= {final.candidate for final in self.finals}
+        """Whether every chosen network has been through the final training."""
+        return bool(self.chosen) and {item.id for item in self.chosen} <= {final.candidate for final in self.finals}
 
     @functools.cached_property
     def best(self) -> Candidate | None:
@@ -133,6 +166,8 @@ def load(folder: Path) -> RunView:
     """
     with Record(folder / RECORD, read_only=True) as record:
         meta, candidates, finals, exports = record.meta, record.candidates, record.finals, record.exports
+        curves = record.curves(SEARCH)
+        sources = views.sources(candidates, record.proposals) if curves else {}
     experiment = meta["experiment"]
     told = [costs.Quantity(**quantity) for quantity in meta.get("quantities", ())]
     known = {candidate.id for candidate in candidates}
@@ -151,4 +186,6 @@ def load(folder: Path) -> RunView:
         seed=next((item.id for item in candidates if item.network.key == meta["seed_network"]), None),
         versions=meta["versions"],
         identity=meta.get("identity", experiment),
+        curves=curves,
+        sources=sources,
     )

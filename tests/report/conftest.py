@@ -7,7 +7,7 @@ import pytest
 from bompnas.candidate import Candidate, State
 from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.objectives import Constraint, score
-from bompnas.report.view import RunView
+from bompnas.report.view import RunView, load
 from bompnas.space.network import Layer, Network
 from bompnas.trials.record import Export, Final
 
@@ -145,6 +145,27 @@ def exported(view):
         ),
     )  # fmt: skip
     return dataclasses.replace(view, exports=exports)
+
+
+@pytest.fixture(scope="session")
+def supernet(tmp_path_factory, supernet_runs, hqnas_digits):
+    """The folder of a finished search of a supernet: 12 epochs, 4 of them without a reward, and 5 networks."""
+    folder = tmp_path_factory.mktemp("supernet")
+    supernet_runs.write(folder, hqnas_digits, epochs=12, planned=12, warm_up=4, sampled=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def supernet_view(supernet):
+    return load(supernet)
+
+
+@pytest.fixture(scope="session")
+def begun_supernet(tmp_path_factory, supernet_runs, hqnas_digits):
+    """The same after 3 epochs."""
+    folder = tmp_path_factory.mktemp("begun")
+    supernet_runs.write(folder, hqnas_digits, epochs=3, planned=12, warm_up=4)
+    return load(folder)
 
 
 @pytest.fixture(scope="session")

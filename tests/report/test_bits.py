@@ -37,3 +37,13 @@ def test_policies_name_every_layer_and_the_bits_it_has(make_view, make_network):
     cells = {text.get_position(): text.get_text() for text in axes.texts}
     assert [cells[x, 0] for x in range(6)] == ["5", "·", "5", "5", "5", "5"]
     assert [cells[x, 1] for x in range(6)] == ["4", "4", "4", "7.5", "4", "4"]
+
+
+def test_the_legend_names_the_bits_that_there_are(make_view, make_network):
+    view = make_view([(0.5, 4), (0.9, 8)])
+    few, many = (
+        dataclasses.replace(candidate, network=make_network(bits))
+        for candidate, bits in zip(view.candidates, (4, 16), strict=True)
+    )
+    figure = bits_figure(dataclasses.replace(view, candidates=(few, many)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["4", "16"]

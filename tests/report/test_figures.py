@@ -69,3 +69,16 @@ def test_a_run_still_going_on_shows_the_front_of_the_search(view):
     assert list(figures.draw(view)) == [
         "search", "bits", "policies", "layers", "front_layers", "score", "seconds",
     ]  # fmt: skip
+
+
+def test_figures_of_a_supernet(supernet_view, begun_supernet):
+    drawn = figures.draw(supernet_view)
+    assert list(drawn) == [
+        "search", "course", "decisions", "bits", "policies", "layers", "front_layers", "roofline", "seconds",
+    ]  # fmt: skip
+    assert list(figures.draw(begun_supernet)) == ["course", "decisions"]
+    each, total = drawn["seconds"].axes
+    assert each.get_ylabel() == "Time of a final training [s]"
+    tops = {patch.get_x() + 0.35: patch.get_y() + patch.get_height() for patch in total.patches}
+    assert tops == pytest.approx({0: 1234.5 / 60, 1: 74 * len(supernet_view.trained) / 60})
+    assert figures.seconds_figure(dataclasses.replace(supernet_view, finals=())) is None

@@ -103,7 +103,8 @@ def test_the_number_of_trials_is_not_that_of_candidates(view, check):
 
 
 @pytest.mark.parametrize(
-    "name", ["search", "bits", "policies", "layers", "front_layers", "roofline", "score", "seconds"]
+    "name",
+    ["search", "course", "decisions", "bits", "policies", "layers", "front_layers", "roofline", "score", "seconds"],
 )
 def test_every_figure_has_a_description_of_one_sentence(name):
     assert re.fullmatch(r"[A-Z][^.]*(\(1\))?[^.]*\.", page.describe(name))
@@ -153,3 +154,30 @@ def test_the_page_of_a_run_that_nobody_carries_out_does_not_reload_itself(view, 
     html, _, text = check(view)
     assert "http-equiv" not in html
     assert "As of" not in text
+
+
+def test_the_page_of_a_search_of_a_supernet(supernet_view, check):
+    html, _, text = check(supernet_view)
+    assert re.findall(r'<section id="(\w+)"', html)[:4] == ["search", "front", "course", "decisions"]
+    assert "№ 1 decided" in text
+    assert "Decided network" in text
+    assert "The square is the one that the search decided for" in text
+    assert "The decided network, with the last probabilities" in text
+    assert "Search of a supernet 12 of 12 epochs" in text
+    assert "trials" not in text.partition("Experiment name:")[0].lower()
+    assert 'id="score"' not in html
+    assert "What each phase of the final trainings took" in text
+
+
+def test_the_page_while_a_supernet_is_searched(begun_supernet, check):
+    html, _, text = check(begun_supernet, datetime.datetime(2031, 5, 4, 12, 0, 30, tzinfo=datetime.UTC))
+    assert "As of 2031-05-04 12:00:30 UTC: 3 of 12 epochs. This page reloads itself while the run goes on." in text
+    assert "The search has not come to its networks yet." in text
+    assert re.findall(r'<section id="(\w+)"', html) == ["course", "decisions", "summary", "experiment"]
+    assert "Triangles" not in text
+
+
+def test_final_trainings_of_a_supernet_are_those_of_its_front_and_of_what_it_decided_for(supernet_view, check):
+    view = dataclasses.replace(supernet_view, finals=supernet_view.finals[:1])
+    text = check(view, datetime.datetime(2031, 5, 4, 12, 0, 30, tzinfo=datetime.UTC))[2]
+    assert f"12 of 12 epochs and 1 of {len(view.chosen)} final trainings" in text

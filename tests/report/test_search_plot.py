@@ -113,3 +113,12 @@ def test_a_network_that_learned_nothing_does_not_flatten_the_others(make_view):
     assert axes.get_ylim()[0] > 70
     assert points(axes, "off the scale")[:, 0].tolist() == [20]
     assert "off the scale" in labels(figure)
+
+
+def test_what_a_supernet_decided_for_is_marked(supernet_view):
+    figure = search_figure(supernet_view)
+    decided = supernet_view.decided
+    (place,) = points(figure.axes[0], "decided").tolist()
+    assert place == pytest.approx([decided.cost["latency_ms"], 100 * decided.metrics["val_accuracy"]])
+    assert "decided" in labels(figure)
+    assert figure.axes[1].get_ylabel() == "Candidate"

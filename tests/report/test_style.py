@@ -33,6 +33,14 @@ def test_svg_is_the_same_every_time(view):
     assert svg(first, "search") == svg(second, "search")
 
 
+def test_equal_pictures_within_a_figure_share_no_id(begun_supernet):
+    with style.context():
+        text = svg({"decisions": figures.decisions_figure(begun_supernet)}, "decisions")
+    assert text.count("<image") == 18  # 17 genes and the scale
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
 def test_ids_of_two_figures_do_not_meet_and_every_reference_has_a_target(drawn):
     texts = [svg(drawn, name) for name in ("search", "score")]
     first, second = (set(re.findall(r'\bid="([^"]+)"', text)) for text in texts)

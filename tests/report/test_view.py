@@ -95,3 +95,25 @@ def test_load_refuses_what_is_no_run(tmp_path):
     (tmp_path / "run.db").write_text("no database")
     with pytest.raises(InputError, match="cannot be read"):
         load(tmp_path)
+
+
+def test_a_search_of_a_supernet_is_read_with_its_curves_and_what_it_decided(supernet_view, begun_supernet, view):
+    assert supernet_view.supernet
+    assert supernet_view.progress == "12 of 12 epochs"
+    assert supernet_view.decided.id == 1
+    assert supernet_view.sources == {1: "decided"} | dict.fromkeys(range(2, 6), "sampled")
+    assert (begun_supernet.progress, begun_supernet.decided, begun_supernet.finished) == ("3 of 12 epochs", None, False)
+    assert not view.supernet
+    assert (view.progress, view.decided, view.chosen) == ("6 of 12 trials", None, view.front)
+
+
+def test_what_was_decided_is_finally_trained_although_it_is_dominated(make_view):
+    view = make_view([(0.5, 10), (0.6, 2), (0.9, 8)], sources={1: "decided", 2: "sampled", 3: "sampled"})
+    assert ids(view.front) == [2, 3]
+    assert ids(view.chosen) == [2, 3, 1]
+    finals = tuple(Final(number, {"val_accuracy": 0.9}, {}, 2.0, "models/x") for number in (2, 3))
+    assert not dataclasses.replace(view, finals=finals).finished
+    last = Final(1, {"val_accuracy": 0.9}, {}, 2.0, "models/x")
+    assert dataclasses.replace(view, finals=(*finals, last)).finished
+    too_large = dataclasses.replace(view, constraints=(Constraint("size_kb", 9.0),))
+    assert ids(too_large.chosen) == [2, 3]

@@ -6,7 +6,7 @@ import pytest
 from bompnas.candidate import State
 from bompnas.objectives import Objective
 from bompnas.trials import views
-from bompnas.trials.record import Export, Final
+from bompnas.trials.record import Export, Final, StoredProposal
 
 
 @pytest.fixture
@@ -137,3 +137,16 @@ def test_finally_trained_candidates_carry_the_final_values(new_record, make_comp
         2.5,
         {"train": 3.0},
     )
+
+
+def test_networks_of_a_supernet_tell_where_they_come_from(new_record, make_completed, read):
+    networks = [make_completed(0.5 + 0.1 * number, trial=1) for number in range(3)]
+    for index, (source, chosen) in enumerate((("decided", networks[:1]), ("sampled", networks[1:]))):
+        genotypes = tuple(network.genotype for network in chosen)
+        new_record.add(chosen, StoredProposal(index, 1, genotypes, (), (), {"source": source}))
+    columns, rows = read("candidates.csv")
+    assert "source" not in columns  # networks that were trained one by one tell it of proposals
+    new_record.log("search", 0, {"loss": 1.0})
+    columns, rows = read("candidates.csv")
+    assert columns[:4] == ["id", "trial", "state", "source"]
+    assert [row["source"] for row in rows] == ["decided", "sampled", "sampled"]

@@ -16,6 +16,7 @@ from bompnas.report.bits import (
     quantized_layers,
     shown_networks,
     weights_of,
+    widths_of,
 )
 from bompnas.report.comparison.runs import Comparison
 from bompnas.space.network import Layer
@@ -33,8 +34,8 @@ def bits_figure(comparison: Comparison) -> Figure | None:
     if not networks:
         return None
     everything = [candidate for found in networks.values() for candidate in found]
-    widths = [layer.weight_bits for candidate in everything for layer in quantized_layers(candidate.network)]
-    colours = style.bit_colours(min(widths), max(widths))
+    widths = widths_of(everything)
+    colours = style.bit_colours(widths[0], widths[-1])
     kinds = [ALL, *kinds_of(everything)]
     figure = Figure(figsize=(7.6, 1.9 + 0.6 * len(networks)), layout="constrained")
     panels = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
@@ -53,7 +54,7 @@ def bits_figure(comparison: Comparison) -> Figure | None:
     for panel, kind in zip(panels[0], kinds, strict=True):
         panel.set_title(kind.replace("_", " "))
     figure.supxlabel("Share [%], mean over the front's networks", fontsize=10)
-    bit_legend(figure, colours)
+    bit_legend(figure, {bits: colours[bits] for bits in widths})
     return figure
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bompnas.candidate import Candidate, State
+from bompnas.report import style
 from bompnas.report.comparison.runs import Comparison, Member
 from bompnas.report.figures import phase_colour, phase_names
 from bompnas.report.quantities import time_unit
@@ -72,7 +73,11 @@ def cost(view: RunView) -> Cost:
 def cost_figure(comparison: Comparison) -> Figure | None:
     """Seconds of each phase: of a float training and its policies in the search, and of the whole run."""
     costs = {member: cost(member.view) for member in comparison.members}
-    costs = {member: spent for member, spent in costs.items() if spent.trainings and spent.search_seconds}
+    costs = {
+        member: spent
+        for member, spent in costs.items()
+        if spent.search_seconds and (spent.trainings or member.view.supernet)
+    }
     if not costs:
         return None
     phases = phase_names(
@@ -81,9 +86,15 @@ def cost_figure(comparison: Comparison) -> Figure | None:
     figure = Figure(figsize=(7.6, 1.5 + 0.3 * len(costs)), layout="constrained")
     each, total = figure.subplots(1, 2, sharey=True)
     per_training = [
-        {phase: seconds / spent.trainings for phase, seconds in spent.search.items()} for spent in costs.values()
+        {phase: seconds / spent.trainings for phase, seconds in spent.search.items()} if spent.trainings else {}
+        for spent in costs.values()
     ]
     _draw_bars(each, per_training, phases, "Search, per float training")
+    for row, spent in enumerate(costs.values()):
+        if not spent.trainings:
+            each.annotate(
+                "one supernet", (0, row), xytext=(5, 0), textcoords="offset points", va="center", color=style.MUTED
+            )
     whole = [
         {phase: spent.search.get(phase, 0.0) + spent.final.get(phase, 0.0) for phase in phases}
         for spent in costs.values()

@@ -68,30 +68,33 @@ def score_figure(comparison: Comparison) -> Figure | None:
 def _figure(comparison: Comparison, value: Callable[[Course], np.ndarray], label: str) -> Figure | None:
     courses = {series: [member.course for member in series.members] for series in comparison.series}
     over_trials = {
-        series: band([(own.trials, _reached(value(own))) for own in runs]) for series, runs in courses.items()
+        series: band([(own.trials, _reached(value(own))) for own in runs])
+        for series, runs in courses.items()
+        if not series.views[0].supernet  # whose one training is none of a candidate
     }
     over_seconds = {
         series: band([(own.seconds, _reached(value(own))) for own in runs]) for series, runs in courses.items()
     }
-    if not any(over_trials.values()):
+    if not any(over_seconds.values()):
         return None
-    longest = max(shown.places[-1] for shown in over_seconds.values() if shown is not None)
-    unit, length = time_unit(longest)
+    unit, length = time_unit(max(found.places[-1] for found in over_seconds.values() if found is not None))
+    drawn = [(over_trials, 1.0, "Float trainings")] if any(over_trials.values()) else []
+    drawn.append((over_seconds, length, f"Computing time [{unit}]"))
     figure = Figure(figsize=(7.6, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, bands, scale in ((left, over_trials, 1.0), (right, over_seconds, length)):
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for panel, (bands, scale, name) in zip(panels, drawn, strict=True):
         for series, shown in bands.items():
             if shown is not None:
-                _draw(axes, series, shown, scale)
+                _draw(panel, series, shown, scale)
+        panel.set_xlabel(name)
+        panel.set_xlim(left=0 if bands is over_seconds else None)
     shown = [shown for shown in (*over_trials.values(), *over_seconds.values()) if shown is not None]
     values = np.concatenate([part for item in shown for part in (item.low, item.high)])
-    left.set_ylim(focus(values, np.array([item.high[-1] for item in shown]), maximize=True))
-    left.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=(1, 2, 5, 10), min_n_ticks=1))
-    left.set_xlabel("Float trainings")
-    left.set_ylabel(label)
-    right.set_xlabel(f"Computing time [{unit}]")
-    right.set_xlim(left=0)
-    draw_legend(figure, [series for series, item in over_trials.items() if item is not None])
+    panels[0].set_ylim(focus(values, np.array([item.high[-1] for item in shown]), maximize=True))
+    panels[0].set_ylabel(label)
+    if len(panels) > 1:
+        panels[0].xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=(1, 2, 5, 10), min_n_ticks=1))
+    draw_legend(figure, [series for series, item in over_seconds.items() if item is not None])
     return figure
 
 

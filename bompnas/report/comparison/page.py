@@ -135,14 +135,20 @@ def _unfinished(view: RunView) -> str | None:
     if view.finished or not view.completed:
         return None
     planned = view.experiment.get("method", {}).get("trials")
+    if view.supernet:
+        return f"{view.progress}, {len(view.trained)} of {len(view.chosen)} networks finally trained"
     trials = f"{cost(view).trials} of {planned} trials" if planned else f"{cost(view).trials} trials"
     return f"{trials}, {len(view.trained)} of {len(view.front)} of the front finally trained"
 
 
 def _policies(view: RunView) -> str | None:
     trials = {candidate.trial for candidate in view.candidates}
-    several = len(view.candidates) > len(trials)
+    several = len(view.candidates) > len(trials) and not view.supernet
     return f"{len(view.candidates)} candidates of {len(trials)} float trainings" if several else None
+
+
+def _supernet(view: RunView) -> str | None:
+    return f"{len(view.candidates)} candidates" if view.supernet and view.candidates else None
 
 
 def _workers(view: RunView) -> str | None:
@@ -159,6 +165,9 @@ _REMARKS: dict[str, Callable[[RunView], str | None]] = {
     "Nothing completed yet, therefore in tables only": _empty,
     "Not finished": _unfinished,
     "Several policies of each float training, every one a candidate": _policies,
+    "Networks of one supernet, known only at the end of its search and measured with the weights that they share": (
+        _supernet
+    ),
     "Several workers, whose times are summed, though the wall clock ran faster": _workers,
     "Quantized after the search, with the scores of the quantized networks here": _quantized_afterwards,
 }
@@ -178,6 +187,8 @@ def _more(comparison: Comparison, name: str) -> str:
     text = ""
     if name in ("hypervolume", "score") and any(len(series.members) > 1 for series in comparison.series):
         text += " Seeds of one experiment: line their mean, band their range, as far as all of them have come."
+    if name in ("hypervolume", "score") and any(member.view.supernet for member in comparison.members):
+        text += " The networks of a supernet come all at the end of its search: one mark, over the time alone."
     if name == "final":
         if comparison.final_plane.key != comparison.plane.key:
             text += " Networks were chosen on validation data and are shown by what they reach on test data."

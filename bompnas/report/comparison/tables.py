@@ -95,9 +95,11 @@ def cost_table(comparison: Comparison) -> str:
     rows = []
     for member in comparison.members:
         spent = costs[member.anchor]
-        counts = (spent.trials, spent.trainings, spent.candidates, spent.failed)
+        trials = (DASH, DASH) if member.view.supernet else (str(spent.trials), str(spent.trainings))
         cells = [
-            *(str(count) for count in counts),
+            *trials,
+            str(spent.candidates),
+            str(spent.failed),
             _duration(spent.search_seconds),
             _duration(spent.search_seconds / spent.trainings if spent.trainings else None),
             _duration(spent.search_seconds / spent.candidates if spent.candidates else None),
@@ -185,21 +187,22 @@ def _hypervolumes(comparison: Comparison) -> list[_Column]:
     def until(axis: str, place: float) -> Callable[[Member], float | None]:
         def reached(member: Member) -> float | None:
             course = member.course
-            if not len(course.seconds):
+            if not len(course.seconds) or (axis == "trials" and member.view.supernet):
                 return None
             return float(np.nan_to_num(at(getattr(course, axis), course.hypervolume, place)))
 
         return reached
 
     columns = []
-    begun = [member.course for member in comparison.members if len(member.course.seconds)]
+    begun = [member for member in comparison.members if len(member.course.seconds)]
+    counted = [len(member.course.seconds) for member in begun if not member.view.supernet]
     if len(begun) > 1:
-        trials = min(len(course.seconds) for course in begun)
-        seconds = min(float(course.seconds[-1]) for course in begun)
-        if any(len(course.seconds) > trials for course in begun):
+        seconds = min(float(member.course.seconds[-1]) for member in begun)
+        if len(set(counted)) > 1:
+            trials = min(counted)
             columns.append(_Column(f"Hypervolume after {trials} float trainings", until("trials", trials), _volume))
         columns.append(_Column(f"Hypervolume after {duration(seconds)}", until("seconds", seconds), _volume))
-    columns.append(_Column("Hypervolume of the search", until("trials", np.inf), _volume))
+    columns.append(_Column("Hypervolume of the search", until("seconds", np.inf), _volume))
     if any(member.view.trained for member in comparison.members):
         columns.append(_Column("Hypervolume after final training", _final_hypervolume, _volume))
     return columns

@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 from bompnas.report.comparison import runs
-from bompnas.trials.record import Final, Record, create
+from bompnas.trials.record import Final, Record, StoredProposal, create
 
 
 @pytest.fixture
@@ -40,6 +40,30 @@ def make_run(tmp_path, make_view, experiment):
                         for number, (val, test) in final.items()
                     ],
                 )
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_supernet(make_run):
+    """Writes the record of a search of a supernet: 3 epochs in 50 s, and a network for each (quality, kilobytes)."""
+
+    def shared(candidates):
+        seconds = [{"search": 50.0}, *({} for _ in candidates[1:])]
+        return tuple(
+            dataclasses.replace(candidate, trial=1, seconds=spent)
+            for candidate, spent in zip(candidates, seconds, strict=True)
+        )
+
+    def make(name, pairs=((0.5, 10), (0.6, 2), (0.9, 8)), final=None, **settings):
+        method = {"name": "hqnas", "cost": "size_kb"}
+        folder = make_run(name, pairs, final, changes=shared, method=method, training={"epochs": 3}, **settings)
+        with Record(folder / "run.db") as record:
+            for epoch in range(3):
+                record.log("search", epoch, {"loss": 1.0, "reward": -1.0, "p(block1.bits=4)": 0.5})
+            for index, source in enumerate(("decided", *["sampled"] * (len(pairs) - 1))):
+                record.add([], StoredProposal(index, 1, ({"block1.bits": 4},), (), (), {"source": source}))
         return folder
 
     return make

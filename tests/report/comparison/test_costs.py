@@ -54,3 +54,14 @@ def test_bars_add_up(compared):
 
 def test_no_figure_before_the_first_training(make_run):
     assert costs.cost_figure(runs.read([make_run("a", []), make_run("b", [(None, 4)])])) is None
+
+
+def test_a_supernet_has_its_search_but_no_float_training(make_run, make_supernet):
+    comparison = runs.read([make_run("a", seed=1), make_supernet("b")])
+    found = cost(comparison.members[1].view)
+    assert (found.trainings, found.candidates, found.search) == (0, 3, {"search": 50.0})
+    each, total = costs.cost_figure(comparison).axes
+    assert [text.get_text() for text in each.texts] == ["one supernet"]
+    rows = {round(bar.get_y() + bar.get_height() / 2) for bar in each.patches if bar.get_width()}
+    assert rows == {0}
+    assert {round(bar.get_y() + bar.get_height() / 2) for bar in total.patches if bar.get_width()} == {0, 1}

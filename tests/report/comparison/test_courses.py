@@ -51,3 +51,15 @@ def test_a_run_without_results_has_no_curve(make_run):
     (curve,) = courses.hypervolume_figure(comparison).axes[0].lines
     assert curve.get_ydata().tolist() == comparison.members[0].course.hypervolume.tolist()
     assert courses.score_figure(runs.read([make_run("d", []), make_run("e", [])])) is None
+
+
+def test_a_supernet_is_one_mark_over_the_time_alone(make_run, make_supernet):
+    comparison = runs.read([make_run("a", seed=1), make_supernet("b")])
+    over_trials, over_seconds = courses.hypervolume_figure(comparison).axes
+    assert len(over_trials.lines) == 1
+    assert len(over_seconds.lines) == 2
+    assert over_seconds.lines[1].get_xdata().tolist() == [50.0]
+    assert over_seconds.lines[1].get_ydata().tolist() == comparison.members[1].course.hypervolume.tolist()
+    (alone,) = courses.score_figure(runs.read([make_supernet("c"), make_supernet("d", seed=7)])).axes
+    assert alone.get_xlabel() == "Computing time [s]"
+    assert alone.get_ylabel() == "Best score, eq. (1)"

@@ -27,6 +27,15 @@ def test_notes_say_what_a_reader_must_know(make_run, share):
     ]
 
 
+def test_networks_of_a_supernet_are_told(make_run, make_supernet):
+    members = [make_run("bomp", [(0.5, 4)], {1: (0.6, 0.6)}), make_supernet("hqnas", final={2: (0.7, 0.6)})]
+    assert page.notes(runs.read(members)) == [
+        "Not finished: hqnas (3 of 3 epochs, 1 of 3 networks finally trained).",
+        "Networks of one supernet, known only at the end of its search and measured with the weights that they share: "
+        "hqnas (3 candidates).",
+    ]
+
+
 def test_other_references_are_told(make_run):
     weak = {"accuracy": {"reference": 0.5}, "size": {"reference": 8.0}}
     note = page.notes(runs.read([make_run("a"), make_run("b", objectives=weak)]))[0]
@@ -47,6 +56,16 @@ def folders(make_run):
         make_run("bomp-1", final=final, data__dataset="cifar10", seed=1),
         make_run("random", [(0.5, 3), (0.6, 9)], data__dataset="cifar10", method__name="random"),
     ]
+
+
+def test_a_supernet_beside_another_method(make_run, make_supernet, tmp_path, check_html):
+    final = {2: (0.7, 0.66), 3: (0.95, 0.91)}
+    path = comparison.write([make_run("bomp", final=final), make_supernet("hqnas", final=final)], tmp_path / "out")
+    assert sorted(picture.stem for picture in (tmp_path / "out" / "comparison").iterdir()) == [
+        "bits", "cost", "final", "hypervolume", "score", "search",
+    ]  # fmt: skip
+    _, text = check_html(path.read_text(encoding="utf-8"))
+    assert text.count("one mark, over the time alone") == 2
 
 
 def test_the_page_and_its_pictures(folders, tmp_path, check_html):

@@ -143,3 +143,18 @@ def test_tooltips_name_run_network_size_and_quality(compared):
     found = tables.tooltips(compared)
     assert found["#run-1-3"] == "bomp-0 № 3, 8.00 kB"
     assert found["#run-2-2"] == "random № 2, 3.00 kB, 82.00 %"
+
+
+def test_a_supernet_has_no_trials(make_run, make_supernet):
+    comparison = runs.read([make_run("a"), make_run("b", [(0.5, 10), (0.6, 2)], method__beta=1), make_supernet("c")])
+    results = columns(tables.results_table(comparison))
+    supernet = comparison.members[2].view
+    volume = f"{pareto.hypervolume_of(supernet.candidates, supernet.objectives):.4f}"
+    assert results["Hypervolume after 2 float trainings"][2] == DASH
+    assert results["Hypervolume after 29.0 s"][2] == "0.0000"
+    assert results["Hypervolume of the search"][2] == volume
+    spent = columns(tables.cost_table(comparison))
+    assert (spent["Trials"], spent["Float trainings"]) == (["3", "2", DASH], ["3", "2", DASH])
+    assert spent["Candidates"] == ["3", "2", "3"]
+    assert spent["Search"][2] == "50.0 s"
+    assert spent["per float training"][2] == DASH
