@@ -22,7 +22,8 @@ from bompnas.networks.quantizers import ActivationQuantizer, WeightQuantizer, st
 
 LARGEST_INPUT = 255
 EXACT = 2**24
-LARGEST_BIAS = 2**22
+LARGEST_BIAS = {8: 2**22, 16: 2**29}
+"""By the widest weights that it holds for [bits]: steps of wider ones than 8 bits are so fine that biases are large."""
 
 
 class IntegerInference:
@@ -37,8 +38,9 @@ class IntegerInference:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What training takes from the policy: the weights' number, the input's scale, the output's, low and high."""
-        return (self.weight_quantizer.number, self._input_scale(), *self.activation.numbers)
+        """What a policy changes in training: of the weights, the input, the bias and the output (scale, low, high)."""
+        weights = self.weight_quantizer.number
+        return (weights, self._input_scale(), float(self._largest_bias()), *self.activation.numbers)
 
     @property
     def weight_quantizer(self) -> WeightQuantizer:
@@ -51,7 +53,7 @@ class IntegerInference:
         A channel whose weights are tiny against its bias gets a larger step than its weights ask for, so that the bias
         stays a small integer; its weights hardly matter then.
         """
-        return self._step(None, self._input_scale())
+        return self._step(None, self._input_scale(), self._largest_bias())
 
     def integer_weights(self) -> np.ndarray:
         """The kernel's integers, int32, in the kernel's shape."""
@@ -71,8 +73,8 @@ class IntegerInference:
     def call(self, inputs, training=None):
         """Quantized output values, on the output's grid in inference and in training."""
         if training:
-            number, input_scale, *output = self.numbers if self.given is None else self.given
-            step = self._step(number, input_scale)
+            number, input_scale, largest_bias, *output = self.numbers if self.given is None else self.given
+            step = self._step(number, input_scale, largest_bias)
             kernel = self.weight_quantizer(self._weights(), self._along_channels(step), number)
             outputs = self._linear(inputs, kernel)
             if self.use_bias:
@@ -89,11 +91,17 @@ class IntegerInference:
         """Constructor arguments."""
         return {**super().get_config(), "input_exponent": self.input_exponent, "kernel_constraint": None}
 
-    def _step(self, number, input_scale):
+    def _step(self, number, input_scale, largest_bias):
         step = ops.reshape(self.weight_quantizer.step(self._weights(), number), (-1,))
         if self.use_bias:
-            step = ops.maximum(step, ops.abs(self.bias) / (LARGEST_BIAS * input_scale))
+            step = ops.maximum(step, ops.abs(self.bias) / (largest_bias * input_scale))
         return step
+
+    def _largest_bias(self) -> int:
+        return LARGEST_BIAS[8 if self._narrow() else 16]
+
+    def _narrow(self) -> bool:
+        return self.weight_quantizer.bits <= 8
 
     def _input_scale(self) -> float:
         return 2.0**self.input_exponent
@@ -105,7 +113,7 @@ class IntegerInference:
         """float32 of the int32 sum of an integer convolution and a bias."""
         levels = self.weight_quantizer.levels
         fan_in = math.prod(kernel.shape) // kernel.shape[self.weight_quantizer.axis]
-        if levels * LARGEST_INPUT * fan_in < EXACT:
+        if self._narrow() and levels * LARGEST_INPUT * fan_in < EXACT:
             return self._sum(inputs, kernel) + bias
         base = EXACT // (LARGEST_INPUT * fan_in)
         if base < 2:

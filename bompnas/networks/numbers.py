@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-_NUMBERS = 5  # of a layer at most
+_NUMBERS = 6  # of a layer at most
 _CONFIGURED = "bits", "levels", "exponent", "maximum", "input_exponent"  # where a layer's configuration holds them
 _FIXED = "QActivation", "QuantizedAveragePooling2D"  # layers that train with the numbers they were made with
 
 
 def of(model: keras.Model) -> np.ndarray:
-    """The numbers of a model's layers, float32, shape (quantized layers, 5), rows padded with zeros."""
+    """The numbers of a model's layers, float32, shape (quantized layers, 6), rows padded with zeros."""
     rows = [layer.numbers for layer in _layers(model)]
     padded = [(*row, *[0.0] * (_NUMBERS - len(row))) for row in rows]
     return np.asarray(padded, np.float32).reshape(-1, _NUMBERS)

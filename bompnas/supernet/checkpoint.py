@@ -10,12 +10,33 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from bompnas.errors import InputError
+from bompnas.supernet.chains import Chains
 
 FORMAT = 1
+PLACE = "method.checkpoint"
+"""What errors call a checkpoint."""
+
+HEAD = "head"
+"""What the names of the head's weights begin with."""
+
+Shape = tuple[int, ...]
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,15 +45,20 @@ class Knowledge:
 
     Attributes:
         arrays: Weights, as `Supernet.arrays` gives them.
-        gates: Names of the gates, `block2.kernel=5`.
-        thresholds: Theirs, shape (gates,).
+        decisions: What is decided, as `decisions` tells.
+        thresholds: Of all gates, shape (gates,).
         classes: Names of the classes.
     """
 
     arrays: Mapping[str, np.ndarray]
-    gates: tuple[str, ...]
+    decisions: tuple[str, ...]
     thresholds: np.ndarray
     classes: tuple[str, ...]
+
+
+def decisions(chains: Chains) -> tuple[str, ...]:
+    """The genes that a supernet decides, with their values, as `block2.kernel: 3, 5`."""
+    return tuple(f"{chain.gene}: {', '.join(map(str, chain.values))}" for chain in chains.chains)
 
 
 def pack(knowledge: Knowledge) -> bytes:
@@ -40,7 +66,7 @@ def pack(knowledge: Knowledge) -> bytes:
     content = {f"weights/{name}": array for name, array in knowledge.arrays.items()}
     content |= {
         "format": np.asarray(FORMAT),
-        "gates": np.array(knowledge.gates, dtype=np.str_),
+        "decisions": np.array(knowledge.decisions, dtype=np.str_),
         "thresholds": knowledge.thresholds,
         "classes": np.array(knowledge.classes, dtype=np.str_),
     }
@@ -49,7 +75,24 @@ def pack(knowledge: Knowledge) -> bytes:
     return file.getvalue()
 
 
-def unpack(content: bytes, place: str = "method.checkpoint") -> Knowledge:
+def read(file: Path, place: str = PLACE) -> Knowledge:
+    """What a checkpoint file holds.
+
+    Args:
+        file: The file.
+        place: What errors call it.
+
+    Raises:
+        InputError: It cannot be read; is no checkpoint of a supernet, damaged, or a newer version's.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror})") from None
+    return unpack(content, place)
+
+
+def unpack(content: bytes, place: str = PLACE) -> Knowledge:
     """Inverse of `pack`.
 
     Args:
@@ -61,83 +104,118 @@ def unpack(content: bytes, place: str = "method.checkpoint") -> Knowledge:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if int(archive["format"]) > FORMAT:
-                raise InputError(
-                    f"{place}: format {int(archive['format'])} is newer than this version's {FORMAT}; upgrade bompnas"
-                )
-            names = [name for name in archive.files if name.startswith("weights/")]
-            return Knowledge(
-                {name.removeprefix("weights/"): archive[name] for name in names},
-                tuple(archive["gates"].tolist()),
-                archive["thresholds"],
-                tuple(archive["classes"].tolist()),
-            )
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            version = int(archive["format"])
+            knowledge = _knowledge(archive) if version <= FORMAT else None
+    except _UNREADABLE as error:
+        reason = str(error) or type(error).__name__
         raise InputError(
-            f"{place}: not a supernet's checkpoint, or a damaged one ({error}); expected the supernet.npz of a run"
-        ) from error
+            f"{place}: not a supernet's checkpoint, or a damaged one ({reason}); expected the supernet.npz of a run"
+        ) from None
+    if knowledge is None:
+        raise InputError(f"{place}: format {version} is newer than this version's {FORMAT}; upgrade bompnas")
+    return knowledge
 
 
 def check(
-    knowledge: Knowledge, gates: tuple[str, ...], classes: tuple[str, ...], place: str = "method.checkpoint"
+    knowledge: Knowledge,
+    chains: Chains,
+    shapes: Mapping[str, Shape],
+    classes: tuple[str, ...],
+    place: str = PLACE,
 ) -> None:
     """Makes sure that a supernet can start from what another one has learned.
 
     Args:
         knowledge: Of an earlier search.
-        gates: Names of the new supernet's gates.
+        chains: The new supernet's decisions.
+        shapes: Those of its weights, in the order of `Supernet.arrays`.
         classes: Names of its classes.
         place: What errors call the checkpoint.
 
     Raises:
-        InputError: It is of another space, or knows a class that is not there any more.
+        InputError: It is of another space or head, or knows a class that is not there any more.
     """
-    if knowledge.gates != gates:
-        different = sorted(set(knowledge.gates) ^ set(gates))
-        raise InputError(
-            f"{place}: it is of another search space ({', '.join(different[:3]) or 'another order of decisions'}); "
-            "expected the same blocks and choices"
-        )
+    expected = decisions(chains)
+    if knowledge.decisions != expected:
+        only = [
+            sorted(set(one) - set(other))
+            for one, other in ((knowledge.decisions, expected), (expected, knowledge.decisions))
+        ]
+        found, wanted = (each[0] if each else "another order of blocks" for each in only)
+        raise InputError(f"{place}: it is of another search space; found {found}, expected {wanted}")
     gone = [name for name in knowledge.classes if name not in classes]
     if gone:
         raise InputError(
             f"{place}: it knows class {gone[0]!r}, which the data does not have; expected all of its "
             f"{len(knowledge.classes)} classes, and perhaps more"
         )
+    growing = _of_classes(shapes, len(classes))
+    wanted = {
+        name: (*shape[:-1], len(knowledge.classes)) if name in growing else tuple(shape)
+        for name, shape in shapes.items()
+    }
+    for name in (*wanted, *knowledge.arrays):
+        found, shape = knowledge.arrays.get(name), wanted.get(name)
+        if found is None or found.shape != shape:
+            what = "the same head" if name.startswith(HEAD) else "the same channels and kernels"
+            raise InputError(
+                f"{place}: it has {_described(name, None if found is None else found.shape)}, this search "
+                f"{_described(name, shape)}; expected a checkpoint of {what}"
+            )
 
 
 def grown(
     knowledge: Knowledge,
-    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping[str, Shape],
     classes: tuple[str, ...],
     generator: np.random.Generator,
-    place: str = "method.checkpoint",
 ) -> dict[str, np.ndarray]:
-    """Known weights for a supernet that may have more classes.
+    """Known weights for a supernet that may have more classes, or the same in another order.
 
     Args:
-        knowledge: Of an earlier search.
-        arrays: The new supernet's weights, for their shapes.
+        knowledge: Of an earlier search; fits the supernet (`check`).
+        shapes: Those of the new supernet's weights, in the order of `Supernet.arrays`.
         classes: Names of its classes, the known ones among them.
         generator: Of the new outputs' weights.
-        place: What errors call the checkpoint.
-
-    Raises:
-        InputError: It is of another head, or of blocks with other channels.
     """
     known = [classes.index(name) for name in knowledge.classes]
-    found = {}
-    for name, array in arrays.items():
-        old = knowledge.arrays.get(name)
-        head = name.startswith("head") and array.shape[-1:] == (len(classes),)
-        if old is not None and head and old.shape == (*array.shape[:-1], len(known)):
-            found[name] = _with_new_outputs(old, known, len(classes), generator)
-        elif old is not None and old.shape == array.shape:
-            found[name] = old
-        else:
-            shape = "nothing" if old is None else f"shape {old.shape}"
-            raise InputError(f"{place}: it has {shape} for {name}; expected shape {array.shape}")
-    return found
+    growing = _of_classes(shapes, len(classes))
+    return {
+        name: _with_new_outputs(array, known, len(classes), generator) if name in growing else array
+        for name, array in ((name, knowledge.arrays[name]) for name in shapes)
+    }
+
+
+def _knowledge(archive: Mapping[str, np.ndarray]) -> Knowledge:
+    prefix = "weights/"
+    arrays = {name.removeprefix(prefix): archive[name] for name in archive if name.startswith(prefix)}
+    names = {key: archive[key] for key in ("decisions", "classes")}
+    thresholds = archive["thresholds"]
+    for name, array in {**arrays, "thresholds": thresholds}.items():
+        if array.dtype.kind not in "fui" or not np.isfinite(array).all():
+            raise ValueError(f"{name} are not finite numbers")
+    for name, array in names.items():
+        if array.dtype.kind != "U" or array.ndim != 1:
+            raise ValueError(f"{name} are no names")
+    decided, classes = (tuple(array.tolist()) for array in names.values())
+    gates = sum(each.count(",") for each in decided)
+    if thresholds.shape != (gates,):
+        raise ValueError(f"thresholds of shape {thresholds.shape} for {gates} gates")
+    return Knowledge(arrays, decided, thresholds, classes)
+
+
+def _of_classes(shapes: Mapping[str, Shape], count: int) -> set[str]:
+    """Weights of the head with one entry for each class, on the last axis: in its last layer with a kernel and behind.
+
+    A layer before it may be as wide by chance.
+    """
+    names = [name for name in shapes if name.startswith(HEAD)]
+    kernels = [place for place, name in enumerate(names) if name.endswith("/kernel")]
+    return {name for name in names[kernels[-1] if kernels else 0 :] if tuple(shapes[name][-1:]) == (count,)}
+
+
+def _described(name: str, shape: Shape | None) -> str:
+    return f"no {name}" if shape is None else f"{name} of shape {shape}"
 
 
 def _with_new_outputs(old: np.ndarray, known: list[int], count: int, generator: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from bompnas.networks.heads import CLASSIFICATION
 from bompnas.supernet import checkpoint, structure
 from bompnas.supernet.search import SearchResult, SearchTask
 from bompnas.supernet.settings import HqnasSettings
-from bompnas.supernet.single_path import derived_weights
+from bompnas.supernet.single_path import Supernet, derived_weights
 from bompnas.trials.context import DECIDED, Found, Run
 from bompnas.trials.events import SEARCH
 from bompnas.trials.executor import Failure
@@ -57,8 +57,10 @@ def check(settings: HqnasSettings, setup: Setup) -> None:
             "none to learn the thresholds in; expected fewer"
         )
     if settings.checkpoint_file is not None:
-        known_before = checkpoint.unpack(settings.checkpoint_file.read_bytes())
-        checkpoint.check(known_before, groups.chains.names, setup.dataset.class_names)
+        place = f"method.checkpoint: {settings.checkpoint}"
+        learned = checkpoint.read(settings.checkpoint_file, place)
+        shapes = Supernet(groups, setup.head.head()).shapes
+        checkpoint.check(learned, groups.chains, shapes, setup.dataset.class_names, place)
 
 
 def search(settings: HqnasSettings, run: Run) -> None:
@@ -90,7 +92,7 @@ def weights(settings: HqnasSettings, folder: Path) -> Callable[[Candidate], Mapp
     """
     if settings.weights == "fresh":
         return lambda candidate: None
-    known = checkpoint.unpack((folder / KNOWLEDGE).read_bytes(), str(folder / KNOWLEDGE))
+    known = checkpoint.read(folder / KNOWLEDGE, str(folder / KNOWLEDGE))
     return lambda candidate: derived_weights(known.arrays, candidate.network)
 
 

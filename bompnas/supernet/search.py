@@ -198,7 +198,8 @@ class _Learner:
 
     def knowledge(self) -> Knowledge:
         """What a later search may start from."""
-        return Knowledge(self._supernet.arrays, self._chains.names, self._thresholds.values, self._task.class_names)
+        decided = checkpoint.decisions(self._chains)
+        return Knowledge(self._supernet.arrays, decided, self._thresholds.values, self._task.class_names)
 
     def _train(self, epoch: Callable, number: int, generator: np.random.Generator) -> float:
         """A pass over the images for the weights, each step on another network; returns the mean loss."""
@@ -329,9 +330,9 @@ class _Learner:
     def _continue(self, known: Knowledge) -> None:
         """Starts from what an earlier search learned: no dropping, and decisions half way back to open ones."""
         generator = np.random.default_rng([self._task.seed, _GROWTH])
-        classes = self._task.class_names
-        checkpoint.check(known, self._chains.names, classes)
-        self._supernet.restore(checkpoint.grown(known, self._supernet.arrays, classes, generator))
+        shapes, classes = self._supernet.shapes, self._task.class_names
+        checkpoint.check(known, self._chains, shapes, classes)
+        self._supernet.restore(checkpoint.grown(known, shapes, classes, generator))
         norms = self._norms()
         self._thresholds = Thresholds.relaxed(known.thresholds, norms, RELAXED)
         self._warm_up = 0

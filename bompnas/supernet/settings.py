@@ -12,8 +12,8 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 def _existing_file(value: str | None, info: ValidationInfo) -> str | None:
-    if value is not None:
-        files.find(value, info.context)
+    if value is not None and files.find(value, info.context).is_dir():
+        raise ValueError(f"expected the supernet.npz of a run; {value} is a folder")
     return value
 
 
@@ -59,3 +59,8 @@ class HqnasSettings(LocatedSettings):
     def checkpoint_file(self) -> Path | None:
         """The absolute path of the checkpoint."""
         return None if self.checkpoint is None else files.find(self.checkpoint, self._directory)
+
+    @property
+    def resolved(self) -> dict[str, Path]:
+        """The checkpoint's key with its absolute path, if there is one."""
+        return {} if self.checkpoint_file is None else {"checkpoint": self.checkpoint_file}

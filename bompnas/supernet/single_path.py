@@ -172,6 +172,11 @@ class Supernet(keras.Model):
         """All weights by name, those of its largest network's float model (`block1_1_depthwise/kernel`)."""
         return {name: ops.convert_to_numpy(variable) for name, variable in self._named().items()}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of `arrays`."""
+        return {name: tuple(variable.shape) for name, variable in self._named().items()}
+
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes the weights that `arrays` gave."""
         for name, variable in self._named().items():

@@ -73,7 +73,7 @@ def test_inference_keeps_to_the_models_own_numbers(make):
 def test_float_models_have_no_numbers():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    assert numbers.of(model).shape == (0, 5)
+    assert numbers.of(model).shape == (0, 6)
     with numbers.given(model, numbers.of(model)):
         model(np.zeros((1, 4), "float32"))
 
