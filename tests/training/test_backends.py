@@ -4,17 +4,19 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from bompnas.errors import InputError
 from bompnas.networks import float_model, fold, quantize
 from bompnas.networks.heads import HeadSource
 from bompnas.space import loader
 from bompnas.space.head import DenseHead
-from bompnas.training import backends, loop
+from bompnas.training import backends, feed, image_files, loop
 from bompnas.training.loop import Phase, Trainer
 from bompnas.training.loss import Criterion
 
@@ -34,13 +36,14 @@ ON_JAX = """
     sys.meta_path.insert(0, NoTensorFlow())
     import numpy as np
     sys.path.insert(0, {tests!r})
-    from test_backends import losses_and_outputs, task, arrays
+    from test_backends import arrays, losses_and_outputs, losses_of_arrays_and_files, task
     from bompnas.trials.trial import train_quantized
 
     losses, outputs = losses_and_outputs({weights!r})
     result = train_quantized(dataclasses.replace(task(), precision="bfloat16"), arrays())
     metrics = [outcome.metrics or outcome.error for outcome in result.outcomes]
-    print(json.dumps([losses, np.asarray(outputs).tolist(), metrics]))
+    chunked = losses_of_arrays_and_files({folder!r})
+    print(json.dumps([losses, np.asarray(outputs).tolist(), metrics, chunked]))
 """
 
 
@@ -87,14 +90,33 @@ def losses_and_outputs(file):
     return losses, outputs
 
 
+def losses_of_arrays_and_files(folder):
+    """The losses of a small network on images in memory, and on the same in files, in chunks of two, two and one."""
+    images, labels = data()
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Path(folder, str(label)).mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(Path(folder, str(label), f"{number}.png"))
+    files, labels, _ = image_files.find(Path(folder), 8, 1)
+    feed.CHUNK = 2 * 16 * 10 * 10
+    losses = []
+    for given in (files[:], files):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 1))
+        head = HeadSource("classification", 3).head()
+        model = keras.Model(inputs, head.apply(keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, -1)(inputs))))
+        losses.append(Trainer(Criterion.of(head, model), given, labels).train(model, PHASE, 3))
+    return losses
+
+
 @needs_jax
 def test_jax_trains_as_tensorflow_does_and_needs_no_tensorflow(tmp_path, pytestconfig):
     keras.utils.set_random_seed(0)
     model = float_model.build(network(), HeadSource("classification", 3).head())
     np.savez(tmp_path / "weights.npz", *model.get_weights())
     expected, outputs = losses_and_outputs(tmp_path / "weights.npz")
-    tests = str(pytestconfig.rootpath / "tests" / "training")
-    script = textwrap.dedent(ON_JAX).format(tests=tests, weights=str(tmp_path / "weights.npz"))
+    tests, folder = str(pytestconfig.rootpath / "tests" / "training"), tmp_path / "images"
+    folder.mkdir()
+    script = textwrap.dedent(ON_JAX).format(tests=tests, weights=str(tmp_path / "weights.npz"), folder=str(folder))
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=environment("jax", pytestconfig),
@@ -104,7 +126,8 @@ def test_jax_trains_as_tensorflow_does_and_needs_no_tensorflow(tmp_path, pytestc
         timeout=500,
     )
     assert done.returncode == 0, done.stderr
-    losses, found, metrics = json.loads(done.stdout.splitlines()[-1])
+    losses, found, metrics, (in_memory, in_files) = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(in_files, in_memory, rtol=1e-6)
     np.testing.assert_allclose(losses, expected, rtol=5e-3)
     np.testing.assert_allclose(found, outputs, atol=0.05 * np.abs(outputs).max())
     for policy in metrics:

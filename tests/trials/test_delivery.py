@@ -9,6 +9,7 @@ import types
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from bompnas.candidate import State
@@ -17,7 +18,7 @@ from bompnas.export import packed
 from bompnas.export.interpreter import Interpreter
 from bompnas.networks import float_model, fold, heads, quantize
 from bompnas.networks.quantize import LayerBits, Policy
-from bompnas.training import data
+from bompnas.training import data, image_files
 from bompnas.trials import delivery, exporting
 from bompnas.trials.executors import InProcess, Pool
 from bompnas.trials.final import model_path
@@ -332,6 +333,19 @@ def test_large_test_parts_are_sampled(monkeypatch):
     assert places == sorted(places)
     np.testing.assert_array_equal(some.labels, test.labels[places])
     np.testing.assert_array_equal(exporting.sample(test).images, some.images)
+
+
+@pytest.mark.parametrize("most", [10, 100])
+def test_of_images_in_files_those_that_are_compared_are_read(monkeypatch, tmp_path, most):
+    monkeypatch.setattr(exporting, "IMAGES", most)
+    test = dataset().test
+    (tmp_path / "all").mkdir()
+    for number, image in enumerate(test.images):
+        Image.fromarray(image[..., 0]).save(tmp_path / "all" / f"{number:03}.png")
+    files = image_files.find(tmp_path, 8, 1)[0]
+    np.testing.assert_array_equal(
+        exporting.sample(data.Split(files, test.labels)).images, exporting.sample(test).images, strict=True
+    )
 
 
 def test_of_large_test_parts_a_sample_is_compared_and_the_whole_measured(run, deliver, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from bompnas import experiment as experiments
 from bompnas.candidate import Candidate, State
@@ -159,6 +160,26 @@ def test_what_identifies_a_run_is_content(digits):
     train.images[0, 0, 0] ^= 1
     other = dataclasses.replace(digits, dataset=dataclasses.replace(digits.dataset, train=train))
     assert other.meta(1)["identity"]["data"]["fingerprint"] != identity["data"]["fingerprint"]
+
+
+def test_streamed_images_are_known_by_the_names_and_sizes_of_their_files(tmp_path):
+    for number in range(24):
+        (tmp_path / f"class{number % 2}").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 10 * number).save(tmp_path / f"class{number % 2}" / f"{number}.bmp")
+
+    def identity(**options):
+        return prepared(data={"dataset": "folder", "path": str(tmp_path), **options}).meta(1)["identity"]["data"]
+
+    read, streamed = identity(stream=False), identity(stream=True)
+    assert read == identity()
+    assert "stream" not in read  # as in records of before
+    assert streamed["stream"] is True
+    assert streamed["fingerprint"] != read["fingerprint"]
+    Image.new("L", (8, 8), 7).save(tmp_path / "class0" / "2.bmp")
+    assert identity(stream=True) == streamed
+    assert identity()["fingerprint"] != read["fingerprint"]
+    Image.new("L", (8, 9), 7).save(tmp_path / "class0" / "2.bmp")
+    assert identity(stream=True)["fingerprint"] != streamed["fingerprint"]
 
 
 def test_the_resolved_experiment_can_be_run_again(digits):

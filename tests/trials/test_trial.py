@@ -3,11 +3,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from bompnas.networks.heads import HeadSource
 from bompnas.space import loader
 from bompnas.space.head import DenseHead
-from bompnas.training import loop
+from bompnas.training import feed, image_files, loop
 from bompnas.training.loop import DivergedError, Phase
 from bompnas.training.state import State, pack
 from bompnas.trials.events import Checkpoint, Epoch, Note
@@ -79,6 +80,23 @@ def test_the_same_task_gives_the_same_numbers(task):
     assert first.curves == second.curves
     other = run_trial(dataclasses.replace(task, seed=1))
     assert other.curves != first.curves
+
+
+def test_a_trial_on_images_in_files_is_that_on_arrays(task, digits, tmp_path, monkeypatch):
+    parts, streamed = digits.load(), {}
+    for part, (images, labels) in parts.items():
+        (tmp_path / part / "all").mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image[..., 0]).save(tmp_path / part / "all" / f"{number:04}.png")
+        streamed[part] = image_files.find(tmp_path / part, 8, 1)[0], labels
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(feed, "CHUNK", 300 * 10 * 10)
+    task = dataclasses.replace(task, early=Phase(2, 0.003, augmentation="shift"), test=True)
+    expected = run_trial(task)
+    found = run_trial(dataclasses.replace(task, data=Mapped.write(streamed, tmp_path / "scratch")))
+    assert found.curves == expected.curves
+    assert found.outcomes[0].metrics == expected.outcomes[0].metrics
+    assert found.outcomes[0].error is None
 
 
 def test_fine_tuning_recovers_accuracy_at_four_bits(task, network):
