@@ -228,8 +228,10 @@ def _extent(status: Status) -> str:
 
 def _epochs(view: RunView) -> str:
     """How far the search of a supernet is, and what its last epoch came to."""
-    last = live.told(live.shown({name: values[-1] for name, values in view.curves.items() if values}))
-    return f"{view.progress.removesuffix(' epochs')}; {last}"
+    last = live.shown({name: values[-1] for name, values in view.curves.items() if values})
+    first = [name for name in ("loss", view.quality.key) if name in last]
+    told = live.told({name: last[name] for name in dict.fromkeys([*first, *last])})
+    return f"{view.progress.removesuffix(' epochs')}; {told}"
 
 
 def _networks(view: RunView) -> str | None:

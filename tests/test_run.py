@@ -351,6 +351,23 @@ def test_the_report_is_drawn_while_the_run_goes_on_and_is_final_at_its_end(comma
     assert "This page reloads itself" not in (out / "report.html").read_text()
 
 
+def test_the_report_is_drawn_when_a_job_has_measured_something(command, out, faked, monkeypatch):
+    pages = []
+
+    def told(task, tell):
+        (out / "report.html").unlink(missing_ok=True)
+        tell(Epoch("float", 0, 1, 2, 1.0))
+        tell(Values(1, {"loss": 1.0}))
+        pages.append((out / "report.html").exists())
+        return fake_trial(task)
+
+    faked(told)
+    monkeypatch.setattr(snapshots, "_FIRST", 0.0)
+    monkeypatch.setattr(snapshots, "SHARE", 1e9)
+    assert command("--set", "method.trials=1") == 0
+    assert pages[0]
+
+
 def test_a_full_disk_ends_in_a_message(command, out, faked, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")

@@ -247,7 +247,7 @@ def test_a_search_of_a_supernet(supernet_runs, hqnas_digits, tmp_path):
     last = {name: values[-1] for name, values in found.view.curves.items()}
     assert not found.finished
     assert told["method"] == "hqnas, a supernet of 12 epochs, seed 0"
-    shown = ", ".join(f"{name} {last[name]:.4g}" for name in ("latency_ms", "loss", "val_accuracy"))
+    shown = ", ".join(f"{name} {last[name]:.4g}" for name in ("loss", "val_accuracy", "latency_ms"))
     assert told["epochs"] == f"3 of 12; {shown}"
     assert not {"trials", "networks", "best"} & told.keys()
 

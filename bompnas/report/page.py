@@ -22,7 +22,7 @@ _SECTIONS = {
         "Course of the search",
         "What the networks that were sampled in an epoch reached in the supernet on average, what they cost, the "
         "reward, and the supernet's training loss. Dashed: the thresholds that the search is to keep to. Shaded: the "
-        "warm-up, in which all choices are as probable as at first.",
+        "warm-up, in which there is no reward yet.",
     ),
     "decisions": (
         "Decisions",
@@ -140,7 +140,10 @@ def _section(view: RunView, name: str, svg: str) -> str:
     if name == "seconds" and view.supernet:
         caption = "What each phase of the final trainings took, and the search and they in total."
     if name == "decisions" and view.decided is not None:
-        caption += " Triangles: what the decided network has."
+        caption += (
+            " Triangles: what the decided network has. Bits are decided step by step, so that of three values it need "
+            "not be the most probable one."
+        )
     caption += _of_device(view, name)
     return (
         f'<section id="{name}"><h2>{title}</h2><figure><div class="scroll">{svg}</div>'
