@@ -17,6 +17,7 @@ from bompnas.report.published import COSTS, NETWORKS
 from bompnas.report.quantities import DASH, Quantity, duration, quantity
 from bompnas.report.tables import cell, extra_costs, mean_bits, measured_keys, table
 from bompnas.report.view import RunView
+from bompnas.trials.events import SEARCH
 
 _SCORE = quantity("score")
 _MOST_SETTINGS = 24
@@ -111,7 +112,8 @@ def cost_table(comparison: Comparison) -> str:
         rows.append(f"<tr>{_label(comparison, member)}{''.join(map(cell, cells))}</tr>")
     heads = [
         "Runs", "Trials", "Float trainings", "Candidates", "Failed", "Search", "per float training", "per candidate",
-        "Final float trainings", "Final training", "In total [h]", *(f"{phase} of the search" for phase in phases),
+        "Final float trainings", "Final training", "In total [h]",
+        *("supernet" if phase == SEARCH else f"{phase} of the search" for phase in phases),
     ]  # fmt: skip
     return table([head.replace("qaft", "QAFT") for head in heads], rows)
 

@@ -158,3 +158,4 @@ def test_a_supernet_has_no_trials(make_run, make_supernet):
     assert spent["Candidates"] == ["3", "2", "3"]
     assert spent["Search"][2] == "50.0 s"
     assert spent["per float training"][2] == DASH
+    assert spent["supernet"] == [DASH, DASH, "50.0 s"]
