@@ -94,6 +94,11 @@ class LocatedSettings(Settings):
         if context is not None:
             self._directory = context
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Keys whose values have to be resolved, with what they stand for: of files absolute `Path`s."""
+        return {}
+
 
 class DataSettings(LocatedSettings):
     """Where the images come from and how they are split.

@@ -25,6 +25,8 @@ HEAD = "head"
 """What the names of the head's weights begin with."""
 
 Shape = tuple[int, ...]
+_WEIGHTS = "weights/"
+_OTHERS = "format", "thresholds", "decisions", "classes"
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -63,7 +65,7 @@ def decisions(chains: Chains) -> tuple[str, ...]:
 
 def pack(knowledge: Knowledge) -> bytes:
     """The content of a checkpoint file, an .npz."""
-    content = {f"weights/{name}": array for name, array in knowledge.arrays.items()}
+    content = {f"{_WEIGHTS}{name}": array for name, array in knowledge.arrays.items()}
     content |= {
         "format": np.asarray(FORMAT),
         "decisions": np.array(knowledge.decisions, dtype=np.str_),
@@ -103,6 +105,8 @@ def unpack(content: bytes, place: str = PLACE) -> Knowledge:
         InputError: It is no checkpoint of a supernet, damaged, or a newer version's.
     """
     try:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise ValueError("no .npz file, or one cut short")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             version = int(archive["format"])
             knowledge = _knowledge(archive) if version <= FORMAT else None
@@ -187,20 +191,22 @@ def grown(
 
 
 def _knowledge(archive: Mapping[str, np.ndarray]) -> Knowledge:
-    prefix = "weights/"
-    arrays = {name.removeprefix(prefix): archive[name] for name in archive if name.startswith(prefix)}
-    names = {key: archive[key] for key in ("decisions", "classes")}
-    thresholds = archive["thresholds"]
-    for name, array in {**arrays, "thresholds": thresholds}.items():
+    thresholds, *names = (archive[key] for key in _OTHERS[1:])
+    weights = {name: archive[name] for name in archive if name not in _OTHERS}
+    strange = [name for name in weights if not name.startswith(_WEIGHTS)]
+    if strange:
+        raise ValueError(f"there is no {strange[0]} in a checkpoint")
+    for name, array in {**weights, "thresholds": thresholds}.items():
         if array.dtype.kind not in "fui" or not np.isfinite(array).all():
             raise ValueError(f"{name} are not finite numbers")
-    for name, array in names.items():
+    for name, array in zip(_OTHERS[2:], names, strict=True):
         if array.dtype.kind != "U" or array.ndim != 1:
             raise ValueError(f"{name} are no names")
-    decided, classes = (tuple(array.tolist()) for array in names.values())
+    decided, classes = (tuple(array.tolist()) for array in names)
     gates = sum(each.count(",") for each in decided)
     if thresholds.shape != (gates,):
         raise ValueError(f"thresholds of shape {thresholds.shape} for {gates} gates")
+    arrays = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}
     return Knowledge(arrays, decided, thresholds, classes)
 
 

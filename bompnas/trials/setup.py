@@ -16,7 +16,7 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.experiment.hardware import check_cost, check_objective, cost_objectives
 from bompnas.experiment.schema import FREE
-from bompnas.experiment.sections import MEASURED, METRICS
+from bompnas.experiment.sections import MEASURED, METRICS, LocatedSettings
 from bompnas.hardware.costs import network_costs
 from bompnas.hardware.model import CostModel, MeasuredModel
 from bompnas.hardware.quantities import FACTS
@@ -151,6 +151,11 @@ class Setup:
     def _seed_network(self) -> Network:
         return self.problem.space.decode(self.problem.space.seed)
 
+    @property
+    def _method_files(self) -> dict[str, Any]:
+        method = self.experiment.method
+        return method.resolved if isinstance(method, LocatedSettings) else {}
+
     def _resolved(self) -> dict[str, Any]:
         """The experiment as nested mappings, defaults filled in and paths absolute.
 
@@ -162,6 +167,7 @@ class Setup:
             document["data"] = {"dataset": self.dataset.name}
         elif self.experiment.data.file is not None:
             document["data"]["path"] = str(self.experiment.data.file)
+        document["method"] |= _paths_as(str, self._method_files)
         document["head"]["class"] = _head_name(self.head)
         if self.device is not None:
             document["hardware"] |= _paths_as(str, self.experiment.hardware.resolved)
@@ -178,6 +184,7 @@ class Setup:
         document["head"]["layers"] = [  # tells heads of one class but other arguments apart
             f"{layer.name}: {layer.weights} weights" for layer in self._seed_network().head
         ]
+        document["method"] |= _paths_as(_content, self._method_files)
         if self.device is not None:
             document["hardware"] |= _paths_as(_content, self.experiment.hardware.resolved)
         for free in FREE:
