@@ -58,6 +58,10 @@ def trained(found: Study, path: Path) -> None:
                     linewidths=0,
                     label=name,
                 )
+        decided = [network for prior in cases.PRIORS for network in found.decided(prior)]
+        axes.scatter(
+            *_places(decided), s=90, facecolors="none", edgecolors=style.INK, linewidths=0.9, label=f"{HQNAS}, decided"
+        )
         if found.baselines:
             axes.scatter(
                 *_places(found.baselines), s=60, color=style.INK, marker="*", linewidths=0, label=f"{MOBILENET}, 8 bits"
@@ -70,7 +74,7 @@ def trained(found: Study, path: Path) -> None:
         axes.set_xlim(left=0)
         axes.set_xlabel("Latency [ms]")
         axes.set_ylabel("Test accuracy [%]")
-        axes.legend(loc="lower right")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         style.save_png(figure, path)
 
 

@@ -224,7 +224,8 @@ def _trained(
 
 
 def _judge(setup: Setup, weight: float) -> Judge:
-    settings = setup.experiment.method.model_copy(update={"cost_weight": weight})
+    """What rewards are told by, the same for all settings of a search."""
+    settings = setup.experiment.method.model_copy(update={"cost_weight": weight, "literal": False})
     return Judge(setup.problem, settings, structure.read(setup.problem.space).chains)
 
 

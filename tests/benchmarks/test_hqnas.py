@@ -222,7 +222,7 @@ def test_the_page_tells_what_was_measured(rows, tmp_path):
     assert "| 5 | 91.00 ± 0.58 | 93.00 ± 0.58 | +2.00 ± 0.00 |" in text
     assert "| random | 110 | 12.0 | 2.0 | 37.5 |" in text
     assert "| MobileNetV2, float | 44.00 |  | 98.00 |  |  |" in text
-    assert "| random | 50.00 | 5.0000 | 99.00 | -1.00 | 3.00 |" in text
+    assert "| random, best | 50.00 | 5.0000 | 99.00 | -1.00 | 3.00 |" in text
     assert "has the larger reward in 1 of 2 pairs of one seed." in text
     assert "| no warm-up | 1 | 2.5000 | 90.00 | -1.00 | 80 |" in text
     for picture in ("hqnas_priors.png", "hqnas_methods.png"):
