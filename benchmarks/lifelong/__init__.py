@@ -1,0 +1,1 @@
+"""Lifelong learning with HQNAS: what is measured, and the page of results."""
