@@ -10,11 +10,9 @@ epochs here.
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import ops
 
 from bompnas.errors import InputError
 from bompnas.experiment.sections import check_share
@@ -26,12 +24,12 @@ from bompnas.supernet.rewards import Judge
 from bompnas.supernet.settings import HqnasSettings
 from bompnas.supernet.single_path import Supernet
 from bompnas.supernet.thresholds import Thresholds
-from bompnas.training import augment, backends, state
+from bompnas.supernet.weights import SharedWeights
+from bompnas.training import state
 from bompnas.training.data import stratified
-from bompnas.training.feed import Feed
-from bompnas.training.loop import DivergedError, Phase, optimizer
+from bompnas.training.loop import DivergedError, Phase
 from bompnas.training.loss import Criterion
-from bompnas.training.state import State, Weights
+from bompnas.training.state import State
 from bompnas.trials.events import SEARCH, Checkpoint, Epoch, Note, Values
 from bompnas.trials.executor import Shared, Tell, ignore
 
@@ -40,7 +38,7 @@ KEEP = 0.6
 RELAXED = 0.5
 """What is left of a checkpoint's logits: a later search explores anew (ours)."""
 _ATTEMPTS = 1000  # random networks among which one within the limits is looked for
-_THRESHOLDS, _ORDER, _SAMPLES, _GROWTH = range(1, 5)  # streams of random numbers
+_THRESHOLDS, _SAMPLES, _GROWTH = 1, 3, 4  # streams of random numbers; 2 orders the images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,29 +134,22 @@ class _Learner:
         self._judge = Judge(task.problem, settings, self._chains)
         head = task.head.head()
         self._supernet = Supernet(self._structure, head, settings.literal)
-        self._criterion = Criterion.of(head, self._supernet.head)
-        arrays = task.data.load()
-        self._validation = arrays["validation"]
-        self._images, self._labels = arrays["train"][0], np.asarray(arrays["train"][1])
-        self._for_weights, self._for_thresholds = divided(self._labels, settings.reward_images, task.seed)
-        self._feed = Feed(self._images, self._labels, task.phase.augmentation)
-        self._weights = Weights(self._supernet)
+        criterion = Criterion.of(head, self._supernet.head)
         generator = np.random.default_rng([task.seed, _THRESHOLDS])
         self._thresholds = Thresholds.begin(self._norms(), generator)
         self._warm_up = settings.warm_up
         if task.begin is not None:
             self._continue(checkpoint.unpack(task.begin))
-        batch = min(task.phase.batch_size, len(self._for_weights))
-        self._steps = len(self._for_weights) // batch
-        self._batch = batch
-        self._optimizer = optimizer(task.phase, self._steps)
-        trained = self._weights.read()
-        self._state = (trained, self._optimizer.begin(len(trained[0])))
+        arrays = task.data.load()
+        self._validation, (images, labels) = arrays["validation"], arrays["train"]
+        for_weights, self._for_thresholds = divided(labels, settings.reward_images, task.seed)
+        self._weights = SharedWeights(
+            self._supernet, criterion, images, labels, for_weights, task.phase, settings.samples, task.seed
+        )
         self._losses: list[float] = []
         self._recent = np.zeros((0, self._chains.gates), np.float32)
         if task.checkpoint is not None:
             self._resume(task.checkpoint, tell)
-        self._infer = backends.current().compiled(self._outputs)
 
     @property
     def seconds(self) -> float:
@@ -167,18 +158,17 @@ class _Learner:
 
     def learn(self, tell: Tell) -> None:
         """Alternates until the last epoch."""
-        phase = self._task.phase
-        epoch = backends.current().epoch(self._step)
-        for number in range(len(self._losses), phase.epochs):
+        epochs = self._task.phase.epochs
+        for number in range(len(self._losses), epochs):
             generator = np.random.default_rng([self._task.seed, _SAMPLES, number])
-            self._losses.append(self._train(epoch, number, generator))
+            gates = self._chains.draw(self._sampling(number, self._norms()), self._weights.steps, generator)
+            self._losses.append(self._weights.train(number, gates))
             if not math.isfinite(self._losses[-1]):
                 raise DivergedError(
                     f"the supernet's loss became {self._losses[-1]} in epoch {number + 1}; try a lower learning rate"
                 )
-            self._weights.write(self._state[0])
             values = self._learn_thresholds(number, generator)
-            tell(Epoch(SEARCH, 0, number + 1, phase.epochs, self._losses[-1]))
+            tell(Epoch(SEARCH, 0, number + 1, epochs, self._losses[-1]))
             tell(Values(number + 1, {"loss": self._losses[-1], **values}))
             tell(Checkpoint(state.pack({SEARCH: self._reached()})))
 
@@ -190,9 +180,10 @@ class _Learner:
             decided = self._most_probable(probabilities)
         chosen = self._within_limits(np.concatenate([decided, self._recent[::-1]]))
         chosen = chosen[: self._task.settings.candidates + len(decided)]
+        measured = self._weights.metrics(*self._validation, chosen)
         found = [
-            Found(genotype, metrics)
-            for genotype, metrics in zip(self._genotypes(chosen), self._measure(chosen), strict=True)
+            Found(genotype, {f"val_{name}": value for name, value in metrics.items()})
+            for genotype, metrics in zip(self._genotypes(chosen), measured, strict=True)
         ]
         return (found[0] if len(decided) else None), tuple(found[len(decided) :])
 
@@ -200,19 +191,6 @@ class _Learner:
         """What a later search may start from."""
         decided = checkpoint.decisions(self._chains)
         return Knowledge(self._supernet.arrays, decided, self._thresholds.values, self._task.class_names)
-
-    def _train(self, epoch: Callable, number: int, generator: np.random.Generator) -> float:
-        """A pass over the images for the weights, each step on another network; returns the mean loss."""
-        phase, shape = self._task.phase, (self._steps, self._batch)
-        ordering = np.random.default_rng([self._task.seed, _ORDER, number])
-        order = self._for_weights[ordering.permutation(len(self._for_weights))[: self._steps * self._batch]]
-        chosen = augment.choices(len(self._images), self._images.shape[1], phase.augmentation, ordering)
-        views = (values[order].reshape(*shape, *values.shape[1:]) for values in chosen)
-        gates = self._chains.draw(self._sampling(number, self._norms()), self._steps, generator)
-        total = np.float32(0)
-        for data, batches, _ in self._feed.chunks(order.astype(np.int32).reshape(shape), (*views, gates)):
-            self._state, total = epoch(data, batches, (self._weights.decayed,), self._state, total)
-        return float(total) / self._steps
 
     def _learn_thresholds(self, number: int, generator: np.random.Generator) -> dict[str, float]:
         """A pass over the images for the thresholds, only its first step while they rest; returns what was seen."""
@@ -225,7 +203,7 @@ class _Learner:
             places = np.sort(order[first : first + size])
             probabilities = self._sampling(number, norms)
             gates = self._chains.draw(probabilities, settings.samples, generator)
-            reached = self._accuracies(gates, places)
+            reached = self._weights.accuracies(places, gates)
             cost, excess = self._judge.costs(gates)
             reward = self._judge.rewards(reached, cost, excess)
             accuracies, costs, rewards = [*accuracies, *reached], [*costs, *cost], [*rewards, *reward]
@@ -240,55 +218,6 @@ class _Learner:
             "reward": math.nan if resting else float(np.mean(rewards)),
             **self._shares(),
         }
-
-    def _accuracies(self, gates: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Accuracies of networks on the same batch, shape (networks,)."""
-        outputs = self._predicted(self._images[places], gates)
-        return np.array([self._criterion.accuracy(self._labels[places], each) for each in outputs])
-
-    def _measure(self, gates: np.ndarray) -> list[dict[str, float]]:
-        """Metrics of networks of the supernet on the validation part."""
-        images, labels = self._validation
-        size = min(
-            self._task.phase.batch_size, len(images)
-        )  # the same for all, as batches are normalized by themselves
-        outputs = np.zeros((len(gates), len(images), *self._supernet.head.output.shape[1:]), np.float32)
-        for begin in (*range(0, len(images) - size, size), len(images) - size):
-            outputs[:, begin : begin + size] = self._predicted(images[begin : begin + size], gates)
-        return [
-            {f"val_{name}": value for name, value in self._criterion.measure(labels, each).items()} for each in outputs
-        ]
-
-    def _predicted(self, images: np.ndarray, gates: np.ndarray) -> np.ndarray:
-        """Outputs of several networks on one batch, shape (networks, images, ...)."""
-        count = self._task.settings.samples
-        padded = np.concatenate([gates, np.zeros((-len(gates) % count, gates.shape[1]), gates.dtype)])
-        outputs = [
-            np.asarray(self._infer(tuple(self._state[0]), np.asarray(images), padded[begin : begin + count]))
-            for begin in range(0, len(padded), count)  # of one shape, which is compiled once
-        ]
-        return np.concatenate(outputs)[: len(gates)]
-
-    def _outputs(self, arrays, images, gates):
-        shown = ops.cast(images, "float32")
-        return ops.map(lambda each: self._weights.call(arrays, (shown, each))[0], gates)
-
-    def _step(self, data, batch, constants, state):
-        """A step on the weights; see `bompnas.training.backends.Step`."""
-        images, labels = data
-        indices, *chosen, gates = batch
-        (decayed,) = constants
-        (parameters, *others), variables = state
-        shown = ops.cast(augment.views(images, indices, tuple(chosen), self._images.shape[1:3]), "float32")
-        targets = ops.take(labels, indices, axis=0)
-
-        def loss(parameters):
-            outputs, own, after = self._weights.call((parameters, *others), (shown, gates))
-            return self._criterion.loss(targets, outputs) + own, after
-
-        (value, after), gradient = backends.current().value_and_gradient(loss, parameters)
-        parameters, variables = self._optimizer.update(parameters, gradient, decayed, variables)
-        return ((parameters, *after), variables), value
 
     def _norms(self) -> np.ndarray:
         return thresholds.relative_norms(self._structure, self._supernet.arrays)
@@ -340,8 +269,7 @@ class _Learner:
     def _reached(self) -> State:
         rule = self._thresholds
         numbers = (rule.values, rule.first, rule.second, np.asarray((rule.steps, self.seconds)), self._recent)
-        arrays = tuple(np.asarray(array) for part in self._state for array in part)
-        return State(tuple(self._losses), (*numbers, *arrays))
+        return State(tuple(self._losses), (*numbers, *self._weights.arrays))
 
     def _resume(self, content: bytes, tell: Tell) -> None:
         """Takes up what an earlier attempt at this task told last."""
@@ -351,17 +279,14 @@ class _Learner:
             tell(Note(f"its checkpoint is damaged, the search begins anew: {error}"))
             return
         values, first, second, (steps, seconds), recent, *arrays = reached.arrays
-        own = [np.shape(array) for part in self._state for array in part]
-        if list(map(np.shape, arrays)) != own or len(values) != self._chains.gates:
+        if not self._weights.fits(arrays) or len(values) != self._chains.gates:
             tell(Note("its checkpoint is of another version, the search begins anew"))
             return
         self._losses = list(reached.losses)
         self._thresholds = Thresholds(values, first, second, int(steps))
         self._before = float(seconds)
         self._recent = recent
-        count = len(self._state[0])
-        self._state = (tuple(arrays[:count]), tuple(arrays[count:]))
-        self._weights.write(self._state[0])
+        self._weights.restore(arrays)
 
 
 def divided(labels: np.ndarray, share: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:

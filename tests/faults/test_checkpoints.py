@@ -8,6 +8,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -36,22 +37,12 @@ REAL = """
 
 
 @pytest.fixture
-def start(tmp_path, pytestconfig):
-    """Starts a run of one trial of 16 epochs and 8 of fine-tuning; it leaves a line for each epoch in a file."""
-    document = {
-        "name": "long",
-        "data": {"dataset": "digits", "train_images": 256},
-        "space": str(pytestconfig.rootpath / "search_spaces/mobilenetv2_digits.yaml"),
-        "method": {"name": "random", "trials": 1},
-        "training": {"epochs": 16, "qaft_epochs": 8, "batch_size": 64, "augmentation": "none"},
-        "final": {"epochs": 1, "qaft_epochs": 1},
-        "export": {"format": "none"},
-        "checkpoint_every": 2,
-    }
-    (tmp_path / "long.yaml").write_text(yaml.safe_dump(document))
+def start(tmp_path):
+    """Starts a run of an experiment in a folder of a name; it leaves a line for each epoch in a file."""
     environment = {**os.environ, "PYTHONPATH": str(Path(bompnas.__file__).parents[1])}
 
-    def started(name):
+    def started(name, document):
+        (tmp_path / "long.yaml").write_text(yaml.safe_dump(document))
         command = [sys.executable, "-c", textwrap.dedent(REAL), tmp_path / f"{name}.epochs", tmp_path / "long.yaml"]
         with (tmp_path / "errors").open("a") as errors:
             return subprocess.Popen(
@@ -61,19 +52,61 @@ def start(tmp_path, pytestconfig):
     return started
 
 
-def test_a_long_training_goes_on_from_its_checkpoint(start, tmp_path):
-    told = tmp_path / "killed.epochs"
-    told.touch()
-    for moment in ("float 7\n", "qaft 5\n"):
-        process = start("killed")
+@pytest.fixture
+def kill(start, tmp_path):
+    """Starts a run and kills it once an epoch has ended."""
+
+    def killed(name, document, moment):
+        told = tmp_path / f"{name}.epochs"
+        told.touch()
+        process = start(name, document)
         while moment not in told.read_text():
             assert process.poll() is None, (tmp_path / "errors").read_text()
             time.sleep(0.002)
         process.kill()
         assert process.wait() == -signal.SIGKILL
+
+    return killed
+
+
+@pytest.fixture
+def trial(pytestconfig):
+    """One trial of 16 epochs and 8 of fine-tuning."""
+    return {
+        "name": "long",
+        "data": {"dataset": "digits", "train_images": 256},
+        "space": str(pytestconfig.rootpath / "search_spaces/mobilenetv2_digits.yaml"),
+        "method": {"name": "random", "trials": 1},
+        "training": {"epochs": 16, "qaft_epochs": 8, "batch_size": 64, "augmentation": "none"},
+        "final": {"epochs": 1, "qaft_epochs": 1},
+        "export": {"format": "none"},
+        "checkpoint_every": 2,
+    }
+
+
+@pytest.fixture
+def supernet(pytestconfig):
+    """A supernet of 8 epochs."""
+    return {
+        "name": "supernet",
+        "data": {"dataset": "digits", "train_images": 256},
+        "space": str(pytestconfig.rootpath / "search_spaces/hqnas_digits.yaml"),
+        "method": {
+            "name": "hqnas", "accuracy_threshold": 0.9, "cost_threshold": 10, "cost": "size_kb", "warm_up": 2,
+            "samples": 2, "candidates": 2,
+        },
+        "training": {"epochs": 8, "batch_size": 64},
+        "final": {"epochs": 1, "qaft_epochs": 1},
+        "export": {"format": "none"},
+    }  # fmt: skip
+
+
+def test_a_long_training_goes_on_from_its_checkpoint(start, kill, trial, tmp_path):
+    for moment in ("float 7\n", "qaft 5\n"):
+        kill("killed", trial, moment)
         assert [entry.name for entry in (tmp_path / "killed" / "checkpoints").iterdir()] == ["trial_1.npz"]
     for name in ("killed", "whole"):
-        assert start(name).wait() == 0, (tmp_path / "errors").read_text()
+        assert start(name, trial).wait() == 0, (tmp_path / "errors").read_text()
     found = []
     for name in ("killed", "whole"):
         with Record(tmp_path / name / "run.db", read_only=True) as record:
@@ -81,7 +114,31 @@ def test_a_long_training_goes_on_from_its_checkpoint(start, tmp_path):
             found.append((candidate.genotype, candidate.metrics, candidate.score, record.curves("trial 1")))
     assert found[0] == found[1]
     assert not list((tmp_path / "killed" / "checkpoints").iterdir())
-    floats = [int(line.split()[1]) for line in told.read_text().splitlines() if line.startswith("float")]
+    lines = (tmp_path / "killed.epochs").read_text().splitlines()
+    floats = [int(line.split()[1]) for line in lines if line.startswith("float")]
     assert floats.count(1) <= 2  # of the trial and of the final training: no session began it anew
     assert floats.count(6) == 1
     assert floats.count(16) == 1
+
+
+def test_a_supernet_goes_on_from_its_last_epoch(start, kill, supernet, tmp_path):
+    for moment in ("search 2\n", "search 5\n"):
+        kill("killed", supernet, moment)
+        assert [entry.name for entry in (tmp_path / "killed" / "checkpoints").iterdir()] == ["search.npz"]
+    for name in ("killed", "whole"):
+        assert start(name, supernet).wait() == 0, (tmp_path / "errors").read_text()
+    found, weights = [], []
+    for name in ("killed", "whole"):
+        with Record(tmp_path / name / "run.db", read_only=True) as record:
+            candidates, curves = record.candidates, record.curves("search")
+            found.append([(each.genotype, each.metrics, each.score) for each in candidates])
+            found[-1].append({name: repr(values) for name, values in curves.items()})  # NaN is not equal to itself
+        with np.load(tmp_path / name / "supernet.npz") as archive:
+            weights.append({name: archive[name] for name in archive.files})
+    assert found[0] == found[1]
+    for name, array in weights[1].items():
+        np.testing.assert_array_equal(weights[0][name], array)
+    lines = (tmp_path / "killed.epochs").read_text().splitlines()
+    epochs = [int(line.split()[1]) for line in lines if line.startswith("search")]
+    assert all(epochs.count(epoch) == 1 for epoch in (1, 4, 7, 8))  # an epoch that was told may not be written yet
+    assert set(epochs) == set(range(1, 9))

@@ -68,7 +68,7 @@ def small(small_space):
     return structure.read(small_space)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def problem(small_space):
     over = (
         Objective("accuracy", "val_accuracy", 0.8, maximize=True),
