@@ -106,7 +106,9 @@ def _accuracy(found: Study) -> list[str]:
             for whole, part in zip(pooled, _same(ours, theirs), strict=True):
                 whole.extend(part)
         rows.append((label, "all, paired", *map(_mean, pooled[::-1]), _difference(Difference.paired, *pooled)))
-    return table(("model", "network", "baseline", "ours", "ours - baseline"), rows)
+    count = min(len(found.metric("ours", network, "val_accuracy")) for network in found.networks)
+    lines = table(("model", "network", "baseline", "ours", "ours - baseline"), rows)
+    return [*lines, "", f"Of {count} seeds of each network on each side."]
 
 
 def _same(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:

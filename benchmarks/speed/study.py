@@ -64,7 +64,13 @@ class Rows:
 
 
 def measure(
-    case: Case, data: str | None, threads: int, seeds: int, rows: Rows, variants: Sequence[str] = VARIANTS
+    case: Case,
+    data: str | None,
+    threads: int,
+    seeds: int,
+    rows: Rows,
+    variants: Sequence[str] = VARIANTS,
+    untimed: int = 0,
 ) -> None:
     """Measures a case with so many threads, as far as the rows do not hold it yet.
 
@@ -78,6 +84,7 @@ def measure(
         seeds: Trials of each network.
         rows: Where the measurements are kept.
         variants: Of the baseline, of which the fastest is taken.
+        untimed: Further trials of each network that only tell accuracies; the machine may be busy meanwhile.
     """
     with Worker(threads) as ours, Worker(threads) as baseline:
         starts = {side: _started(worker, case, data) for side, worker in zip(SIDES, (baseline, ours), strict=True)}
@@ -101,6 +108,11 @@ def measure(
                 for side in SIDES if seed % 2 else SIDES[::-1]:
                     key = {"kind": "trial", **common, "side": side, "network": name, "seed": seed}
                     rows.once(key, run, side, name, seed, best)
+        for seed in range(seeds, seeds + untimed):
+            for name in networks:
+                for side in SIDES:
+                    key = {"kind": "accuracy", **common, "side": side, "network": name, "seed": seed}
+                    rows.once(key, lambda *trial: {"metrics": run(*trial)["metrics"]}, side, name, seed, best)
         for name in networks:
             for side in SIDES:
                 key = {"kind": "long qaft", **common, "side": side, "network": name}

@@ -77,9 +77,9 @@ class Study:
         (found,) = [row for row in self.rows if row["of"]["kind"] == "facts"]
         return found
 
-    def trials(self, side: str, network: str) -> list[Row]:
+    def trials(self, side: str, network: str, kind: str = "trial") -> list[Row]:
         """A network's trials, by seed."""
-        found = [row for row in self._of("trial") if row["of"]["side"] == side and row["of"]["network"] == network]
+        found = [row for row in self._of(kind) if row["of"]["side"] == side and row["of"]["network"] == network]
         return sorted(found, key=lambda row: row["of"]["seed"])
 
     def total(self, side: str, network: str, clock: str) -> Spread:
@@ -113,8 +113,9 @@ class Study:
         return None
 
     def metric(self, side: str, network: str, name: str) -> list[float]:
-        """A metric of each trial."""
-        return [row["metrics"][name] for row in self.trials(side, network)]
+        """A metric of each trial, those included that only tell accuracies."""
+        rows = [*self.trials(side, network), *self.trials(side, network, "accuracy")]
+        return [row["metrics"][name] for row in rows]
 
     def policy_shares(self, network: str, clock: str) -> list[Spread]:
         """What each further policy of a network costs, as a share of the trial with the first one alone."""
