@@ -159,12 +159,13 @@ def check(
         for name, shape in shapes.items()
     }
     for name in (*wanted, *knowledge.arrays):
-        found, shape = knowledge.arrays.get(name), wanted.get(name)
-        if found is None or found.shape != shape:
+        array = knowledge.arrays.get(name)
+        found = None if array is None else array.shape
+        if found != wanted.get(name):
             what = "the same head" if name.startswith(HEAD) else "the same channels and kernels"
             raise InputError(
-                f"{place}: it has {_described(name, None if found is None else found.shape)}, this search "
-                f"{_described(name, shape)}; expected a checkpoint of {what}"
+                f"{place}: it has {_described(name, found)}, this search {_described(name, shapes.get(name))}; "
+                f"expected a checkpoint of {what}"
             )
 
 

@@ -187,7 +187,7 @@ OTHER_SHAPES = [
     ),
     (
         {"head_dense/kernel": (12, 4), "head_dense/bias": (4,)},
-        "it has head_dense/kernel of shape (8, 3), this search head_dense/kernel of shape (12, 3); expected a "
+        "it has head_dense/kernel of shape (8, 3), this search head_dense/kernel of shape (12, 4); expected a "
         "checkpoint of the same head",
     ),
     (
