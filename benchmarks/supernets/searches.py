@@ -7,6 +7,7 @@ accuracies, to choose by, and of test accuracies, to tell.
 import dataclasses
 import functools
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,11 +40,11 @@ _LATENCY = "latency_ms"
 def prior(case: Case, name: str, seed: int) -> Row:
     """A search with a prior, its networks finally trained, and the decided one's trainings from either weights."""
     setup = prepared(case, (cases.prior(name),), seed)
-    result, curves = _search(setup)
-    decided, *_ = candidates = _candidates(setup, result)
+    searched = _search(setup)
+    decided, *_ = candidates = _candidates(setup, searched.result)
     front = pareto.front_of(candidates, setup.experiment.deployed_objectives())
     networks = _finally(setup, [decided, *(candidate for candidate in front if candidate is not decided)])
-    known = checkpoint.unpack(result.knowledge).arrays
+    known = checkpoint.unpack(searched.result.knowledge).arrays
     weights = {"fresh": None, "inherited": derived_weights(known, decided.network)}
     final = setup.experiment.final
     trainings = []
@@ -57,21 +58,27 @@ def prior(case: Case, name: str, seed: int) -> Row:
             trainings.append({"weights": kind, "epochs": epochs, "metrics": metrics})
     facts = {"epochs": setup.experiment.training.epochs, "warm_up": setup.experiment.method.warm_up}
     facts["images"] = len(setup.dataset.train.labels)
-    return {**_seconds(result), "facts": facts, "curves": curves, "networks": networks, "trainings": trainings}
+    return {
+        **searched.seconds,
+        "facts": facts,
+        "curves": searched.curves,
+        "networks": networks,
+        "trainings": trainings,
+    }
 
 
 def variant(case: Case, name: str, seed: int) -> Row:
     """A search with one setting changed, its decided network finally trained."""
     setup = prepared(case, (cases.prior(next(iter(cases.PRIORS))), *cases.VARIANTS[name]), seed)
-    result, _ = _search(setup)
-    return {**_seconds(result), "networks": _finally(setup, _candidates(setup, result)[:1])}
+    searched = _search(setup)
+    return {**searched.seconds, "networks": _finally(setup, _candidates(setup, searched.result)[:1])}
 
 
 def device(case: Case, name: str, seed: int) -> Row:
     """A search for a device, its decided network finally trained and priced on all devices."""
     on = {other: prepared(case, _for_device(case, other), seed) for other in cases.DEVICES}
-    result, curves = _search(on[name])
-    decided = _candidates(on[name], result)[:1]
+    searched = _search(on[name])
+    decided = _candidates(on[name], searched.result)[:1]
     (network,) = _finally(on[name], decided)
     prices = {}
     for other, setup in on.items():
@@ -79,11 +86,11 @@ def device(case: Case, name: str, seed: int) -> Row:
         cost = setup.problem.cost(decided[0].network)[_LATENCY]
         reward = _reward(judge, network["metrics"]["test_accuracy"], cost)
         prices[other] = {_LATENCY: cost, "limit_ms": setup.experiment.method.cost_threshold, "reward": reward}
-    return {**_seconds(result), "curves": curves, "networks": [network], "on": prices}
+    return {**searched.seconds, "curves": searched.curves, "networks": [network], "on": prices}
 
 
 def tried(case: Case, method: str, seed: int, seconds: float) -> Row:
-    """A search by trials for so many seconds, its front finally trained."""
+    """A search by trials for so many seconds of CPU time, its front finally trained."""
     setup, by_trials = prepared(case, (), seed), _prepared_trials(case, method, seed)
     data = _data(setup)
 
@@ -145,8 +152,28 @@ def _data(setup: Setup) -> Held:
     return Held(setups.parts(setup.dataset))
 
 
-def _search(setup: Setup) -> tuple[SearchResult, dict[str, list[float]]]:
-    """Algorithm 1, as a run carries it out; with its curves, without those of the probabilities."""
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """A search of a supernet.
+
+    Attributes:
+        result: What it found.
+        curves: Its values over the epochs, without the probabilities.
+        cpu: CPU time of this process [s].
+    """
+
+    result: SearchResult
+    curves: dict[str, list[float]]
+    cpu: float
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Its times [s]."""
+        return {"seconds": self.cpu, "wall": self.result.seconds[SEARCH]}
+
+
+def _search(setup: Setup) -> Searched:
+    """Algorithm 1, as a run carries it out."""
     curves: dict[str, list[float]] = {}
 
     def tell(event: Any) -> None:
@@ -165,11 +192,8 @@ def _search(setup: Setup) -> tuple[SearchResult, dict[str, list[float]]]:
         class_names=setup.dataset.class_names,
         seed=setup.experiment.seed,
     )
-    return task.run(tell), curves
-
-
-def _seconds(result: SearchResult) -> Row:
-    return {"seconds": result.seconds[SEARCH]}
+    begin = time.process_time()
+    return Searched(task.run(tell), curves, time.process_time() - begin)
 
 
 def _candidates(setup: Setup, result: SearchResult) -> list[Candidate]:

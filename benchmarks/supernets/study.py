@@ -55,7 +55,7 @@ def measure(case: Case, parts: Sequence[str], seeds: int, workers: int, rows: Ro
 
 
 def budgets(rows: Rows) -> dict[int, float]:
-    """Seed -> mean time of its searches of a supernet with the priors [s]."""
+    """Seed -> mean CPU time of its searches of a supernet with the priors [s]."""
     found: dict[int, list[float]] = {}
     for row in rows:
         if row["of"]["part"] == "prior":
