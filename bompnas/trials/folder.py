@@ -21,6 +21,7 @@ import yaml
 from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.experiment.schema import FREE
+from bompnas.trials.events import SEARCH
 from bompnas.trials.record import DamagedError, OtherFormatError, Record, create
 from bompnas.whole_files import DRAFTS, naming, replacing
 
@@ -225,8 +226,9 @@ def _tidy(path: Path, record: Record) -> None:
     trained = {final.candidate for final in record.finals if final.error is None}
     open_trials = {f"trial_{item.trial}" for item in record.candidates if item.state is State.PENDING}
     open_finals = {f"final_{item.id}" for item in record.candidates if item.id not in trained}
+    open_search = set() if record.candidates else {SEARCH}
     for checkpoint in (path / "checkpoints").glob("*.npz"):
-        if checkpoint.stem not in open_trials | open_finals:
+        if checkpoint.stem not in open_trials | open_finals | open_search:
             checkpoint.unlink()
 
 

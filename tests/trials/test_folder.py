@@ -263,7 +263,7 @@ def test_what_a_killed_session_left_behind_is_removed(tmp_path, make_candidate):
     for name in ("models", "figures", "checkpoints"):
         (tmp_path / name).mkdir()
         (tmp_path / name / ".draft.1.keras").write_bytes(b"half")
-    for name in kept | {"trial_1.npz", "final_1.npz", "trial_9.npz"}:
+    for name in kept | {"trial_1.npz", "final_1.npz", "trial_9.npz", "search.npz"}:
         (tmp_path / "checkpoints" / name).write_bytes(b"state")
     (tmp_path / ".draft.pareto.csv").write_text("half")
     (tmp_path / "models" / "1.keras").write_bytes(b"whole")
@@ -272,6 +272,14 @@ def test_what_a_killed_session_left_behind_is_removed(tmp_path, make_candidate):
     assert not list(tmp_path.rglob(".draft.*"))
     assert {entry.name for entry in (tmp_path / "checkpoints").iterdir()} == kept
     assert (tmp_path / "models" / "1.keras").exists()
+
+
+def test_the_checkpoint_of_a_search_stays_until_its_networks_are_recorded(tmp_path):
+    with folder.opened(tmp_path, meta()):
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "search.npz").write_bytes(b"state")
+    with folder.opened(tmp_path, meta()):
+        assert (tmp_path / "checkpoints" / "search.npz").exists()
 
 
 def test_a_refused_run_is_not_brought_up_to_date(tmp_path):
