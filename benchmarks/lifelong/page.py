@@ -47,6 +47,7 @@ def _page(study: Study, path: Path) -> Iterator[str]:
     )
     for share in SHARES:
         yield from ("", *_until(study, share))
+    yield from ("", "What they end with, as a mean of the seeds [%]:", "", *_ends(study))
     yield from ("", "## What it costs", "", *_costs(study))
     yield from ("", "## What is kept", "", *_kept(study))
     yield from ("", "## How far weights move", "", *_moved(study))
@@ -70,6 +71,16 @@ def _until(study: Study, share: float) -> Iterator[str]:
             "s of it",
         ),
         [(str(classes), *columns(classes)) for classes in study.added],
+    )
+
+
+def _ends(study: Study) -> Iterator[str]:
+    yield from table(
+        ("classes", *map(str, study.added)),
+        [
+            (words, *(mean(end(side(seed, classes)) for seed in study.seeds) for classes in study.added))
+            for words, side in (("from scratch", study.scratch), ("update", study.update))
+        ],
     )
 
 
@@ -97,8 +108,32 @@ def _costs(study: Study) -> Iterator[str]:
     yield ""
     yield (
         f"All in all it takes {spread(ratios, 2)} times as long as one search from scratch on {last} classes, and a "
-        f"single update {spread(single, 2)} times. The paper says: a little more in all, and little for each update."
+        f"single update {spread(single, 2)} times. {spread([study.start(seed) for seed in study.seeds], 1)} s of each "
+        "search go by before its first epoch, for building and compiling the supernet."
     )
+    yield ""
+    yield (
+        "Had each search ended once it was at the share above; an estimate, as the next one would have begun with a "
+        "little less. The paper says that all in all it takes a little more than from scratch, and each update little."
+    )
+    yield ""
+    yield from table(
+        (
+            "share",
+            "epochs in all",
+            f"epochs from scratch, {last} classes",
+            "s in all",
+            f"s from scratch, {last} classes",
+        ),
+        [(f"{share:.0%}", *_stopped(study, share)) for share in SHARES],
+    )
+
+
+def _stopped(study: Study, share: float) -> Iterator[str]:
+    found = [study.stopped(seed, share) for seed in study.seeds]
+    for place, digits in ((0, 0), (1, 1)):
+        for side in ("lifelong", "scratch"):
+            yield spread([each[side][place] for each in found], digits)
 
 
 def _kept(study: Study) -> Iterator[str]:

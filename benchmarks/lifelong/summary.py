@@ -88,6 +88,34 @@ class Study:
             "scratch": self.scratch(seed, last)["whole_seconds"],
         }
 
+    def stopped(self, seed: int, share: float) -> dict[str, tuple[int, float]]:
+        """Epochs and CPU seconds of one seed if each search ended once it has reached a share.
+
+        Args:
+            seed: The seed.
+            share: Of what the search from scratch on the same classes ends with.
+
+        Returns:
+            Of the `lifelong` searches, the first one and all updates, and of one from `scratch` on all classes.
+        """
+
+        def spent(course: Course, classes: int) -> tuple[int, float]:
+            whole = len(course["accuracy"]), course["whole_seconds"]
+            return reached(course, share * end(self.scratch(seed, classes))) or whole
+
+        epochs, seconds = zip(
+            *(spent(self.update(seed, classes), classes) for classes in self.plan["classes"]), strict=True
+        )
+        last = self.added[-1]
+        return {"lifelong": (sum(epochs), sum(seconds)), "scratch": spent(self.scratch(seed, last), last)}
+
+    def start(self, seed: int) -> float:
+        """CPU seconds before the first epoch of a search, such as for compiling: the mean of one seed's updates."""
+        courses = [self.update(seed, classes)["seconds"] for classes in self.added]
+        return statistics.fmean(
+            seconds[0] - (seconds[-1] - seconds[0]) / (len(seconds) - 1) for seconds in courses if len(seconds) > 1
+        )
+
 
 def mean(values: Iterable[float], digits: int = 1) -> str:
     """The mean of shares, in percent."""

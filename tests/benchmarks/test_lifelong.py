@@ -63,6 +63,17 @@ def test_the_first_search_is_from_scratch():
     assert found.totals(0) == {"first": 9.0, "updates": 15.0, "scratch": 9.0}
 
 
+def test_searches_that_end_early_cost_less():
+    found = Study(measured(1))
+    assert found.stopped(0, 0.95) == {"lifelong": (3 + 2 + 2, 6.5 + 6.0 + 6.0), "scratch": (3, 6.5)}
+    never = Study(measured(1, (0.1, 0.2, 0.3)))
+    assert never.stopped(0, 0.95)["lifelong"] == (3 + 3 + 3, 6.5 + 7.5 + 7.5)
+
+
+def test_what_goes_before_the_first_epoch():
+    assert Study(measured(1)).start(0) == 5.0
+
+
 def test_seeds_count_once_they_are_complete():
     assert Study(measured(2)).seeds == [0, 1]
     assert Study(measured(2)[:-1]).seeds == [0]
@@ -81,6 +92,9 @@ def test_the_page_tells_what_was_measured(tmp_path):
     assert "| one update | 3 | 7.5 (7.5 to 7.5) |" in text
     assert "| the first one and all updates | 12 | 24 (24 to 24) |" in text
     assert "it takes 2.67 (2.67 to 2.67) times as long" in text
+    assert "| from scratch | 73.0 | 73.0 |" in text
+    assert "5.0 (5.0 to 5.0) s of each search go by before" in text
+    assert "| 95% | 7 (7 to 7) | 3 (3 to 3) | 18.5 (18.5 to 18.5) | 6.5 (6.5 to 6.5) |" in text
     assert "| 4 | 80.0 | 90.0 | 60.0 | 90.0 | 60.0 |" in text
     assert "| `stem` | 0.10 (0.10 to 0.10) | 0.50 (0.50 to 0.50) | 0.900 (0.900 to 0.900) |" in text
     assert (tmp_path / "hqnas_lifelong.png").stat().st_size > 20_000
