@@ -7,10 +7,13 @@ from bompnas.methods import METHODS
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_entry_names_a_schema_of_that_name_and_a_search(name):
-    settings = METHODS[name].load_settings()
-    assert settings.model_validate({"name": name, "trials": 3}).name == name
-    assert callable(METHODS[name].load_search())
+def test_every_entry_names_a_schema_of_that_name_and_its_functions(name):
+    entry = METHODS[name]
+    asked = {"trials": 3} if entry.trials else {"accuracy_threshold": 0.9, "cost_threshold": 1.0}
+    assert entry.load_settings().model_validate({"name": name, **asked}).name == name
+    assert callable(entry.load_search())
+    assert callable(entry.load_check())
+    assert callable(entry.load_weights())
 
 
 def test_the_table_imports_neither_framework_nor_methods():

@@ -319,6 +319,21 @@ def test_shipped_experiments_are_valid(tmp_path):
     assert names == {name: name for name in variants | others}
 
 
+@pytest.mark.parametrize(
+    ("data", "weight", "accuracy", "cost", "images"),
+    [("cifar10", 0.2, 0.968, 20, 0.5), ("imagenet", 0.5, 0.72, 140, 50_000)],
+)
+def test_settings_of_hqnas(tmp_path, data, weight, accuracy, cost, images):
+    override = [f"data.path={tmp_path}"] if data == "imagenet" else []
+    experiment = load(EXPERIMENTS / f"hqnas_{data}.yaml", override)
+    method, training = experiment.method, experiment.training
+    assert (method.cost_weight, method.accuracy_threshold, method.cost_threshold) == (weight, accuracy, cost)
+    assert (method.reward_images, method.warm_up, method.candidates, method.units) == (images, 20, 10, "absolute")
+    assert (training.epochs, training.batch_size, training.optimizer) == (100, 256, "sgd")
+    assert (training.learning_rate, training.weight_decay) == (0.05, 3e-4)
+    assert experiment.data.stream == (data == "imagenet")
+
+
 @pytest.mark.parametrize(("data", "reference"), [("cifar10", 8), ("cifar100", 6)])
 def test_paper_settings(data, reference):
     experiment = load(EXPERIMENTS / f"{data}.yaml")

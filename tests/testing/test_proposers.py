@@ -85,7 +85,8 @@ class TestJasqProduct(ProposerConformance):
 
 def test_every_method_is_tested():
     tested = {type(kind().proposer()) for kind in ProposerConformance.__subclasses__()}
-    assert {type(METHODS[name].load_settings()().proposer()) for name in METHODS} <= tested
+    by_trials = [name for name, entry in METHODS.items() if entry.trials]
+    assert {type(METHODS[name].load_settings()().proposer()) for name in by_trials} <= tested
 
 
 def test_a_class_without_a_proposer_says_what_is_missing():
