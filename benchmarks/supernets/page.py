@@ -75,6 +75,8 @@ def _priors(found: Study, page: Path) -> Iterator[str]:
         ("prior", "groups of 5", "mean kernel", "mean expansion", "mean bits"),
         [(prior, *_shape(decided)) for prior, decided in networks.items()],
     )
+    image = 100 / facts["test_images"]
+    deviation = image * (ACCURACY * (1 - ACCURACY) * facts["test_images"]) ** 0.5
     latencies = [[each["latency_ms"] for each in decided] for decided in networks.values()]
     lowest = min(each["metrics"]["test_accuracy"] for decided in networks.values() for each in decided)
     yield ""
@@ -84,7 +86,9 @@ def _priors(found: Study, page: Path) -> Iterator[str]:
         yield f"Mean latencies differ by a factor of {factor:.2f}, and the ranges of the seeds {order}."
     yield (
         f"The slowest search took {slowest / 60:.1f} min of wall time (asked: less than {MINUTES:.0f}), the least "
-        f"accurate decided network has {100 * lowest:.2f} % (asked: {100 * ACCURACY:.0f})."
+        f"accurate decided network has {100 * lowest:.2f} % (asked: {100 * ACCURACY:.0f}). One of the "
+        f"{facts['test_images']} test images is {image:.2f} %, and the standard error of a single accuracy of "
+        f"{100 * ACCURACY:.0f} % is {deviation:.1f} %, everywhere on this page."
     )
     yield from ("", f"![Accuracy and latency over the epochs]({picture.name})")
 

@@ -57,7 +57,7 @@ def prior(case: Case, name: str, seed: int) -> Row:
                 metrics = _trained(again, [decided], begin)[0]
             trainings.append({"weights": kind, "epochs": epochs, "metrics": metrics})
     facts = {"epochs": setup.experiment.training.epochs, "warm_up": setup.experiment.method.warm_up}
-    facts["images"] = len(setup.dataset.train.labels)
+    facts |= {"images": len(setup.dataset.train.labels), "test_images": len(setup.dataset.test.labels)}
     return {
         **searched.seconds,
         "facts": facts,

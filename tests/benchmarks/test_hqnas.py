@@ -30,7 +30,7 @@ def of_prior(prior, seed, networks, seconds=100.0):
         for epochs in (5, 60)
         for weights, shift in (("fresh", 0.0), ("inherited", 0.02))
     ]
-    facts = {"epochs": 3, "warm_up": 1, "images": 1079}
+    facts = {"epochs": 3, "warm_up": 1, "images": 1079, "test_images": 400}
     of = {"part": "prior", "name": prior, "seed": seed}
     return {
         "of": of,
@@ -220,6 +220,7 @@ def test_the_page_tells_what_was_measured(rows, tmp_path):
     assert (
         "The slowest search took 3.0 min of wall time (asked: less than 6), the least accurate decided network" in text
     )
+    assert "One of the 400 test images is 0.25 %, and the standard error of a single accuracy of 96 % is 1.0 %" in text
     assert "| 5 | 91.00 ± 0.58 | 93.00 ± 0.58 | +2.00 ± 0.00 |" in text
     assert "| random | 110 | 12.0 | 2.0 | 37.5 |" in text
     assert "| MobileNetV2, float | 44.00 |  | 98.00 |  |  |" in text
