@@ -112,12 +112,14 @@ def _weights(found: Study) -> Iterator[str]:
 def _methods(found: Study, page: Path) -> Iterator[str]:
     picture = page.with_name("hqnas_methods.png")
     plots.trained(found, picture)
-    training = yaml.safe_load(cases.TRIALS.read_text(encoding="utf-8"))["training"]
+    trials = yaml.safe_load(cases.TRIALS.read_text(encoding="utf-8"))
+    training = trials["training"]
     yield (
         f"`random` and `bomp` search by trials of {training['epochs']} + {training['qaft_epochs']} epochs, as in "
         f"`{cases.TRIALS.relative_to(cases.ROOT)}`, with the objectives accuracy and latency, for as long as the "
         "searches of a supernet with the same seed took on average. One such search serves both priors; hqnas searches "
-        "once for each."
+        f"once for each. The first {trials['method']['initial']} trials of `bomp` are its start, before there is a "
+        "surrogate."
     )
     yield ""
     searches = [("prior", prior, f"{HQNAS}, {prior}") for prior in cases.PRIORS]
@@ -157,6 +159,7 @@ def _compared(found: Study, prior: str) -> list[str]:
     baselines = found.baselines
     size = Mean.of(row["float_size_kb"] for row in found.of("baseline"))
     compared = {f"{MOBILENET}, 8 bits": baselines, f"{HQNAS}, decided": found.decided(prior)}
+    compared[f"{HQNAS}, decided, weights inherited"] = found.trainings(prior, "inherited", max(found.epochs))
     compared |= {f"{method}, best": found.best(method, prior) for method in (HQNAS, *cases.METHODS)}
     rows = [(f"{MOBILENET}, float", f"{size.value:.2f}", "", found.float_accuracy.text(2, 100), "", "")]
     rows += [

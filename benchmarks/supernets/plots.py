@@ -30,10 +30,13 @@ def curves(found: Study, path: Path) -> None:
                         range(1, len(values) + 1), values, color=look.colour, linewidth=1.2, alpha=0.85,
                         label=None if place else prior,
                     )  # fmt: skip
+        learning = [value for row in found.of("prior") for value in row["curves"]["val_accuracy"][warm_up:]]
+        above.set_ylim(bottom=100 * min(learning) - 5)  # how the first epochs rise is of no interest
         above.set_ylabel("Accuracy of sampled networks [%]")
         below.set_ylabel("Latency of sampled networks [ms]")
         below.set_ylim(bottom=0)
         below.set_xlabel("Epoch")
+        below.set_xlim(left=0)
         above.legend(loc="lower right")
         style.save_png(figure, path)
 

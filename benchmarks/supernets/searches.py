@@ -52,10 +52,10 @@ def prior(case: Case, name: str, seed: int) -> Row:
         again = prepared(case, (cases.prior(name), f"final.epochs={epochs}"), seed)
         for kind, begin in weights.items():
             if kind == "fresh" and epochs == final.epochs:
-                metrics = networks[0]["metrics"]
+                network = networks[0]
             else:
-                metrics = _trained(again, [decided], begin)[0]
-            trainings.append({"weights": kind, "epochs": epochs, "metrics": metrics})
+                network = _described(setup, decided, _trained(again, [decided], begin)[0])
+            trainings.append({"weights": kind, "epochs": epochs, **network})
     facts = {"epochs": setup.experiment.training.epochs, "warm_up": setup.experiment.method.warm_up}
     facts |= {"images": len(setup.dataset.train.labels), "test_images": len(setup.dataset.test.labels)}
     return {
@@ -210,28 +210,28 @@ def _candidates(setup: Setup, result: SearchResult) -> list[Candidate]:
 
 
 def _finally(setup: Setup, candidates: Sequence[Candidate]) -> list[Row]:
-    """What became of candidates in their final training, in their order, and its rewards with each prior."""
-    judges = {name: _judge(setup, weight) for name, weight in cases.PRIORS.items()}
+    """What became of candidates in their final training, in their order."""
     trained: dict[int, Mapping[str, float]] = {}
     for group in timed.grouped(candidates):
         trained |= dict(zip((each.id for each in group), _trained(setup, group), strict=True))
-    return [
-        {
-            "genotype": dict(candidate.genotype),
-            "searched_val_accuracy": candidate.metrics.get("val_accuracy"),
-            _LATENCY: candidate.cost[_LATENCY],
-            "size_kb": candidate.cost["size_kb"],
-            "metrics": trained[candidate.id],
-            "rewards": {
-                name: {
-                    part: _reward(judge, trained[candidate.id][f"{part}_accuracy"], candidate.cost[_LATENCY])
-                    for part in ("val", "test")
-                }
-                for name, judge in judges.items()
-            },
-        }
-        for candidate in candidates
-    ]
+    return [_described(setup, candidate, trained[candidate.id]) for candidate in candidates]
+
+
+def _described(setup: Setup, candidate: Candidate, metrics: Mapping[str, float]) -> Row:
+    """A finally trained network, and its rewards with each prior."""
+    judges = {name: _judge(setup, weight) for name, weight in cases.PRIORS.items()}
+    latency_ms = candidate.cost[_LATENCY]
+    return {
+        "genotype": dict(candidate.genotype),
+        "searched_val_accuracy": candidate.metrics.get("val_accuracy"),
+        _LATENCY: latency_ms,
+        "size_kb": candidate.cost["size_kb"],
+        "metrics": metrics,
+        "rewards": {
+            name: {part: _reward(judge, metrics[f"{part}_accuracy"], latency_ms) for part in ("val", "test")}
+            for name, judge in judges.items()
+        },
+    }
 
 
 def _trained(

@@ -93,14 +93,21 @@ class Study:
             [
                 training["metrics"]["test_accuracy"]
                 for prior in cases.PRIORS
-                for row in self.of("prior", prior)
-                for training in row["trainings"]
-                if (training["weights"], training["epochs"]) == (kind, epochs)
+                for training in self.trainings(prior, kind, epochs)
             ]
             for kind in cases.WEIGHTS
         )
         difference = Difference.paired(inherited, fresh) if len(fresh) > 1 else None
         return Mean.of(fresh), Mean.of(inherited), difference
+
+    def trainings(self, prior: str, weights: str, epochs: int) -> list[Row]:
+        """The decided networks of a prior, trained from such weights for so many epochs."""
+        return [
+            training
+            for row in self.of("prior", prior)
+            for training in row["trainings"]
+            if (training["weights"], training["epochs"]) == (weights, epochs)
+        ]
 
     @property
     def epochs(self) -> list[int]:

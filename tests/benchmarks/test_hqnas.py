@@ -26,7 +26,7 @@ def network(accuracy, latency_ms, reward=0.0, **genes):
 def of_prior(prior, seed, networks, seconds=100.0):
     curves = {"val_accuracy": [0.2, 0.5, 0.8], "latency_ms": [4.0, 3.0, 2.0], "reward": [float("nan"), -3.0, -1.0]}
     trainings = [
-        {"weights": weights, "epochs": epochs, "metrics": {"test_accuracy": 0.9 + shift + 0.001 * epochs + 0.01 * seed}}
+        {"weights": weights, "epochs": epochs, **network(0.9 + shift + 0.001 * epochs + 0.01 * seed, 2.0)}
         for epochs in (5, 60)
         for weights, shift in (("fresh", 0.0), ("inherited", 0.02))
     ]
@@ -224,6 +224,7 @@ def test_the_page_tells_what_was_measured(rows, tmp_path):
     assert "| 5 | 91.00 ± 0.58 | 93.00 ± 0.58 | +2.00 ± 0.00 |" in text
     assert "| random | 110 | 12.0 | 2.0 | 37.5 |" in text
     assert "| MobileNetV2, float | 44.00 |  | 98.00 |  |  |" in text
+    assert "| hqnas, decided, weights inherited | 20.00 ± 0.00 | 2.0000 ± 0.0000 | 98.50 ± 0.71 | -0.50 |" in text
     assert "| random, best | 50.00 | 5.0000 | 99.00 | -1.00 | 3.00 |" in text
     assert "has the larger reward in 1 of 2 pairs of one seed." in text
     assert "| no warm-up | 1 | 2.5000 | 90.00 | -1.00 | 80 |" in text
