@@ -11,7 +11,8 @@ All searches are of the space, device and settings of `experiments/hqnas_digits.
   epochs and for all.
 - `baseline`: the space's seed network, a MobileNetV2, in float and in 8 bits.
 - `method`: `random` and `bomp` with the trials of `experiments/digits.yaml`, for as long as a search of `prior` took.
-- `device`: searches for two devices, each decided network priced on both.
+- `device`, `tight`: searches for two devices, each decided network priced on both; with limits on the latency that half
+  of random networks keep, and that a tenth of them does.
 - `variant`: searches with other settings.
 
 What is found is finally trained as the experiment says, all methods' networks alike. Every process has one thread.

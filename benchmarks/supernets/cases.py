@@ -18,6 +18,8 @@ DEVICES: Mapping[str, str] = {
     "bit_serial_edge": "hardware={model: bit_serial_edge}",
 }
 """The experiment's own, where a larger kernel costs twice the time, and bits count; and one where kernels are free."""
+LIMITS: Mapping[str, float] = {"device": 0.5, "tight": 0.1}
+"""Parts that search for a device: their limits on the latency, shares of random networks that keep them."""
 LIMITED = (
     "method.units=relative",
     "method.cost_weight=0.5",

@@ -28,7 +28,8 @@ def write(work: Path, rows: Sequence[Row]) -> Path:
         ("prior", "Two priors", lambda: _priors(found, target)),
         ("prior", "Fresh and inherited weights", lambda: _weights(found)),
         ("method", "Other methods at equal time", lambda: _methods(found, target)),
-        ("device", "Two devices", lambda: _devices(found)),
+        ("device", "Two devices", lambda: _devices(found, "device")),
+        ("tight", "Two devices, tight limits", lambda: _devices(found, "tight")),
         ("variant", "Other settings", lambda: _variants(found)),
     ):
         lines += ["", f"## {title}", "", *(show() if found.of(part) else ["Not measured."])]
@@ -178,10 +179,11 @@ def _compared(found: Study, prior: str) -> list[str]:
     return table(("network", "size [kB]", "latency [ms]", "test accuracy [%]", difference, "reward"), rows)
 
 
-def _devices(found: Study) -> Iterator[str]:
-    limits = {device: row["on"][device]["limit_ms"] for row in found.of("device") for device in cases.DEVICES}
+def _devices(found: Study, part: str) -> Iterator[str]:
+    limits = {device: row["on"][device]["limit_ms"] for row in found.of(part) for device in cases.DEVICES}
     yield (
-        "Searches for accuracy within a limit on the latency, the median of random networks of the space: "
+        f"Searches for accuracy within a limit on the latency, which {100 * cases.LIMITS[part]:.0f} % of random "
+        "networks of the space keep: "
         + ", ".join(f"{limit:g} ms on `{device}`" for device, limit in limits.items())
         + ". What is above the limit counts in percent of it against the accuracy in percent, what is below counts "
         f"nothing ({', '.join(f'`{override}`' for override in cases.LIMITED)}). Decided networks, finally trained:"
@@ -190,7 +192,7 @@ def _devices(found: Study) -> Iterator[str]:
     headings = [heading for device in cases.DEVICES for heading in (f"{device} [ms]", f"reward on {device}")]
     rows = []
     for searched in cases.DEVICES:
-        own = found.of("device", searched)
+        own = found.of(part, searched)
         cells = [
             cell
             for device in cases.DEVICES
@@ -205,7 +207,7 @@ def _devices(found: Study) -> Iterator[str]:
     yield from table(("searched for", *headings, "test accuracy [%]", *shape), rows)
     yield ""
     for device in cases.DEVICES:
-        won, pairs = found.wins(device)
+        won, pairs = found.wins(part, device)
         yield f"On `{device}` the network searched for it has the larger reward in {won} of {pairs} pairs of one seed."
 
 

@@ -74,9 +74,12 @@ def variant(case: Case, name: str, seed: int) -> Row:
     return {**searched.seconds, "networks": _finally(setup, _candidates(setup, searched.result)[:1])}
 
 
-def device(case: Case, name: str, seed: int) -> Row:
-    """A search for a device, its decided network finally trained and priced on all devices."""
-    on = {other: prepared(case, _for_device(case, other), seed) for other in cases.DEVICES}
+def device(case: Case, name: str, seed: int, share: float) -> Row:
+    """A search for a device with a limit that a share of random networks keeps.
+
+    Its decided network is finally trained and priced on all devices.
+    """
+    on = {other: prepared(case, _for_device(case, other, share), seed) for other in cases.DEVICES}
     searched = _search(on[name])
     decided = _candidates(on[name], searched.result)[:1]
     (network,) = _finally(on[name], decided)
@@ -135,17 +138,17 @@ def _prepared_trials(case: Case, method: str, seed: int) -> Setup:
     )
 
 
-def _for_device(case: Case, name: str) -> tuple[str, ...]:
-    return (cases.DEVICES[name], f"method.cost_threshold={_median_ms(case, name)}", *cases.LIMITED)
+def _for_device(case: Case, name: str, share: float) -> tuple[str, ...]:
+    return (cases.DEVICES[name], f"method.cost_threshold={_limit_ms(case, name, share)}", *cases.LIMITED)
 
 
 @functools.lru_cache
-def _median_ms(case: Case, name: str) -> float:
-    """Median latency of random networks of the space on a device, rounded [ms]."""
+def _limit_ms(case: Case, name: str, share: float) -> float:
+    """The latency that a share of random networks of the space keeps on a device, rounded [ms]."""
     setup = prepared(case, (cases.DEVICES[name],), 0)
     space = setup.problem.space
     batch = space.batch(sampling.uniform(space, np.random.default_rng(0), RANDOM_NETWORKS))
-    return float(f"{np.median(setup.problem.costs(batch)[_LATENCY]):.2g}")
+    return float(f"{np.quantile(setup.problem.costs(batch)[_LATENCY], share):.2g}")
 
 
 def _data(setup: Setup) -> Held:

@@ -13,7 +13,7 @@ from speed.workers import Worker
 from supernets import cases
 from supernets.cases import Case
 
-PARTS = ("prior", "baseline", "method", "device", "variant")
+PARTS = ("prior", "baseline", "method", *cases.LIMITS, "variant")
 Job = tuple[Mapping[str, Any], tuple[Any, ...]]
 """What a row is of, and the arguments that its function of `supernets.searches` takes after the case."""
 
@@ -64,13 +64,16 @@ def budgets(rows: Rows) -> dict[int, float]:
 
 
 def _jobs(part: str, seeds: int, rows: Rows) -> Iterator[Job]:
-    names = {"prior": cases.PRIORS, "method": cases.METHODS, "device": cases.DEVICES, "variant": cases.VARIANTS}
+    names = {"prior": cases.PRIORS, "method": cases.METHODS, "variant": cases.VARIANTS}
+    names |= dict.fromkeys(cases.LIMITS, cases.DEVICES)
     seconds = budgets(rows)
     for seed in range(seeds):
         for name in names.get(part, (None,)):
             of = {"part": part, **({} if name is None else {"name": name}), "seed": seed}
             arguments = (seed,) if name is None else (name, seed)
-            if part != "method":
+            if part in cases.LIMITS:
+                yield of, (*arguments, cases.LIMITS[part])
+            elif part != "method":
                 yield of, arguments
             elif seed in seconds:
                 yield of, (*arguments, seconds[seed])
@@ -84,7 +87,7 @@ def _search(part: str, *arguments: Any) -> dict[str, Any]:
         "prior": searches.prior,
         "baseline": searches.baseline,
         "method": searches.tried,
-        "device": searches.device,
         "variant": searches.variant,
+        **dict.fromkeys(cases.LIMITS, searches.device),
     }
     return functions[part](*arguments)

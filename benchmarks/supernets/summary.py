@@ -114,14 +114,14 @@ class Study:
         """Numbers of epochs that decided networks were finally trained for."""
         return sorted({training["epochs"] for row in self.of("prior") for training in row["trainings"]})
 
-    def wins(self, device: str) -> tuple[int, int]:
+    def wins(self, part: str, device: str) -> tuple[int, int]:
         """In how many pairs of searches of one seed the network for a device has the larger reward on it; of how many.
 
         Equal ones are no wins.
         """
         (other,) = set(cases.DEVICES) - {device}
-        own = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of("device", device)}
-        foreign = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of("device", other)}
+        own = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of(part, device)}
+        foreign = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of(part, other)}
         pairs = own.keys() & foreign.keys()
         return sum(own[seed] > foreign[seed] for seed in pairs), len(pairs)
 

@@ -137,6 +137,8 @@ def test_searches_by_trials_get_the_time_of_a_supernets(tmp_path, monkeypatch):
     priors = [("prior", name, seed) for seed in range(2) for name in cases.PRIORS]
     methods = [("method", name, seed, 100.0 + seed) for seed in range(2) for name in cases.METHODS]
     assert FakeWorker.asked == priors + methods
+    study.measure(cases.QUICK, ("tight",), 1, 1, Rows(tmp_path / "other.jsonl"))
+    assert FakeWorker.asked == [("tight", device, 0, cases.LIMITS["tight"]) for device in cases.DEVICES]
     study.measure(cases.QUICK, ("prior", "baseline"), 3, 1, Rows(path))
     assert FakeWorker.asked == [
         *(("prior", name, 2) for name in cases.PRIORS),
@@ -162,7 +164,7 @@ def test_the_devices_want_different_networks():
 
     ratios = []
     for device in cases.DEVICES:
-        setup = searches.prepared(cases.WHOLE, searches._for_device(cases.WHOLE, device), 0)
+        setup = searches.prepared(cases.WHOLE, searches._for_device(cases.WHOLE, device, 0.5), 0)
         space = setup.problem.space
         larger = {name: 5 for name in space.seed if name.endswith(".kernel")}
         small, large = (setup.problem.cost(space.decode({**space.seed, **genes})) for genes in ({}, larger))
@@ -201,8 +203,8 @@ def test_inherited_weights_are_compared_in_pairs(rows):
 
 def test_networks_win_on_their_own_device_seed_by_seed(rows):
     first, second = cases.DEVICES
-    assert Study(rows).wins(first) == (1, 2)
-    assert Study(rows).wins(second) == (1, 2)
+    assert Study(rows).wins("device", first) == (1, 2)
+    assert Study(rows).wins("device", second) == (1, 2)
 
 
 def test_skipped_groups_have_no_kernel():
@@ -234,4 +236,4 @@ def test_the_page_tells_what_was_measured(rows, tmp_path):
 
 def test_parts_that_were_not_measured_are_told(tmp_path):
     text = page.write(tmp_path / "raw", []).read_text()
-    assert text.count("Not measured.") == 5
+    assert text.count("Not measured.") == 6
