@@ -26,7 +26,7 @@ HEAD = "head"
 
 Shape = tuple[int, ...]
 _WEIGHTS = "weights/"
-_OTHERS = "format", "thresholds", "decisions", "classes"
+_OTHERS = "format", "thresholds", "searches", "decisions", "classes"
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -50,12 +50,19 @@ class Knowledge:
         decisions: What is decided, as `decisions` tells.
         thresholds: Of all gates, shape (gates,).
         classes: Names of the classes.
+        searches: Number of the search that met each class first, from 0; several may have gone on from another.
     """
 
     arrays: Mapping[str, np.ndarray]
     decisions: tuple[str, ...]
     thresholds: np.ndarray
     classes: tuple[str, ...]
+    searches: tuple[int, ...]
+
+    def searches_of(self, classes: tuple[str, ...]) -> tuple[int, ...]:
+        """The same for the classes of a search that goes on: new ones are its own."""
+        known = dict(zip(self.classes, self.searches, strict=True))
+        return tuple(known.get(name, max(self.searches) + 1) for name in classes)
 
 
 def decisions(chains: Chains) -> tuple[str, ...]:
@@ -71,6 +78,7 @@ def pack(knowledge: Knowledge) -> bytes:
         "decisions": np.array(knowledge.decisions, dtype=np.str_),
         "thresholds": knowledge.thresholds,
         "classes": np.array(knowledge.classes, dtype=np.str_),
+        "searches": np.array(knowledge.searches, dtype=np.int64),
     }
     file = io.BytesIO()
     np.savez(file, **content)
@@ -192,7 +200,7 @@ def grown(
 
 
 def _knowledge(archive: Mapping[str, np.ndarray]) -> Knowledge:
-    thresholds, *names = (archive[key] for key in _OTHERS[1:])
+    thresholds, searches, *names = (archive[key] for key in _OTHERS[1:])
     weights = {name: archive[name] for name in archive if name not in _OTHERS}
     strange = [name for name in weights if not name.startswith(_WEIGHTS)]
     if strange:
@@ -200,15 +208,17 @@ def _knowledge(archive: Mapping[str, np.ndarray]) -> Knowledge:
     for name, array in {**weights, "thresholds": thresholds}.items():
         if array.dtype.kind not in "fui" or not np.isfinite(array).all():
             raise ValueError(f"{name} are not finite numbers")
-    for name, array in zip(_OTHERS[2:], names, strict=True):
+    for name, array in zip(_OTHERS[3:], names, strict=True):
         if array.dtype.kind != "U" or array.ndim != 1:
             raise ValueError(f"{name} are no names")
     decided, classes = (tuple(array.tolist()) for array in names)
     gates = sum(each.count(",") for each in decided)
     if thresholds.shape != (gates,):
         raise ValueError(f"thresholds of shape {thresholds.shape} for {gates} gates")
+    if searches.dtype.kind != "i" or searches.shape != (len(classes),) or not classes:
+        raise ValueError(f"searches of shape {searches.shape} for {len(classes)} classes")
     arrays = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}
-    return Knowledge(arrays, decided, thresholds, classes)
+    return Knowledge(arrays, decided, thresholds, classes, tuple(searches.tolist()))
 
 
 def _of_classes(shapes: Mapping[str, Shape], count: int) -> set[str]:

@@ -10,6 +10,7 @@ epochs here.
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -138,11 +139,12 @@ class _Learner:
         generator = np.random.default_rng([task.seed, _THRESHOLDS])
         self._thresholds = Thresholds.begin(self._norms(), generator)
         self._warm_up = settings.warm_up
+        self._searches = (0,) * len(task.class_names)
         if task.begin is not None:
             self._continue(checkpoint.unpack(task.begin))
         arrays = task.data.load()
         self._validation, (images, labels) = arrays["validation"], arrays["train"]
-        for_weights, self._for_thresholds = divided(labels, settings.reward_images, task.seed)
+        for_weights, self._for_thresholds = divided(labels, settings.reward_images, task.seed, self._searches)
         self._weights = SharedWeights(
             self._supernet, criterion, images, labels, for_weights, task.phase, settings.samples, task.seed
         )
@@ -190,7 +192,8 @@ class _Learner:
     def knowledge(self) -> Knowledge:
         """What a later search may start from."""
         decided = checkpoint.decisions(self._chains)
-        return Knowledge(self._supernet.arrays, decided, self._thresholds.values, self._task.class_names)
+        classes = self._task.class_names
+        return Knowledge(self._supernet.arrays, decided, self._thresholds.values, classes, self._searches)
 
     def _learn_thresholds(self, number: int, generator: np.random.Generator) -> dict[str, float]:
         """A pass over the images for the thresholds, only its first step while they rest; returns what was seen."""
@@ -265,6 +268,7 @@ class _Learner:
         norms = self._norms()
         self._thresholds = Thresholds.relaxed(known.thresholds, norms, RELAXED)
         self._warm_up = 0
+        self._searches = known.searches_of(classes)
 
     def _reached(self) -> State:
         rule = self._thresholds
@@ -289,21 +293,33 @@ class _Learner:
         self._weights.restore(arrays)
 
 
-def divided(labels: np.ndarray, share: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def divided(
+    labels: np.ndarray, share: float | int, seed: int, searches: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Places of the training images for the weights and of those for the thresholds, of every class its part.
+
+    Classes that the same search met first are divided together: in a search that goes on, weights have never seen the
+    images that reward them, in the searches before neither.
 
     Args:
         labels: Class ids, shape (n,).
         share: Share or number of images for the thresholds.
         seed: Fixes the division.
+        searches: Number of the search that met each class first.
     """
     count = share if isinstance(check_share(share), int) else max(1, round(share * len(labels)))
     if count >= len(labels):
         raise InputError(
             f"method.reward_images: {count} of {len(labels)} training images leave none for the weights; expected fewer"
         )
-    chosen = stratified(labels, count, np.random.default_rng([seed, 0]))
-    return np.delete(np.arange(len(labels)), chosen), chosen
+    ratio = share if isinstance(share, float) else share / len(labels)
+    first, chosen = np.asarray(searches)[labels], []
+    for search in np.unique(first):
+        places = np.flatnonzero(first == search)
+        size = min(max(1, round(ratio * len(places))), len(places) - 1)
+        chosen.append(places[stratified(labels[places], size, np.random.default_rng([seed, 0]))])
+    rewarding = np.sort(np.concatenate(chosen))
+    return np.delete(np.arange(len(labels)), rewarding), rewarding
 
 
 def _kept(settings: HqnasSettings) -> int:

@@ -12,7 +12,7 @@ from bompnas import experiment as experiments
 from bompnas import run
 from bompnas.errors import InputError
 from bompnas.networks.heads import HeadSource
-from bompnas.supernet import checkpoint, hqnas, thresholds
+from bompnas.supernet import checkpoint, hqnas, search, thresholds
 from bompnas.supernet.chains import Chain, Chains
 from bompnas.supernet.checkpoint import Knowledge
 from bompnas.supernet.search import SearchTask
@@ -35,7 +35,9 @@ SHAPES = {
 def knowledge(classes=("a", "b", "c"), shapes=SHAPES, chains=CHAINS):
     generator = np.random.default_rng(len(classes))
     arrays = {name: generator.normal(1, 2, shape).astype(np.float32) for name, shape in shapes.items()}
-    return Knowledge(arrays, checkpoint.decisions(chains), generator.normal(size=chains.gates), tuple(classes))
+    return Knowledge(
+        arrays, checkpoint.decisions(chains), generator.normal(size=chains.gates), tuple(classes), (0,) * len(classes)
+    )
 
 
 def of_classes(count, shapes=SHAPES):
@@ -51,7 +53,7 @@ def equal(one, other):
         one.arrays.keys() == other.arrays.keys()
         and all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
         and one.decisions == other.decisions
-        and one.classes == other.classes
+        and (one.classes, one.searches) == (other.classes, other.searches)
         and np.array_equal(one.thresholds, other.thresholds)
     )
 
@@ -120,6 +122,9 @@ NO_CHECKPOINTS = [
     (changed(weights_block=np.array([1.0, np.inf])), "block are not finite numbers"),
     (changed(weights_block=np.array(["a"])), "block are not finite numbers"),
     (changed(classes=np.arange(3)), "classes are no names"),
+    (changed(searches=np.zeros(2, int)), "searches of shape (2,) for 3 classes"),
+    (changed(searches=np.zeros(3)), "searches of shape (3,) for 3 classes"),
+    (changed(searches=np.zeros(0, int), classes=np.zeros(0, str)), "searches of shape (0,) for 0 classes"),
     (changed(decisions=np.array([["a: 1, 2"]])), "decisions are no names"),
 ]
 
@@ -271,7 +276,9 @@ def supernet_of(small, source):
 def test_a_grown_supernet_tells_known_classes_apart_as_before(small, images, source):
     old_classes, classes = ("a", "b", "c"), ("c", "x", "a", "b")
     before, after = supernet_of(small, source(3)), supernet_of(small, source(4))
-    known = Knowledge(before.arrays, checkpoint.decisions(small.chains), np.zeros(small.chains.gates), old_classes)
+    known = Knowledge(
+        before.arrays, checkpoint.decisions(small.chains), np.zeros(small.chains.gates), old_classes, (0,) * 3
+    )
     checkpoint.check(known, small.chains, after.shapes, classes)
     after.restore(checkpoint.grown(known, after.shapes, classes, np.random.default_rng(0)))
     gates = np.ones(small.chains.gates, np.float32)
@@ -328,7 +335,7 @@ def learned(small):
     arrays = supernet_of(small, HeadSource("classification", 3)).arrays
     spread = np.random.default_rng(2).uniform(-0.9, 0.9, small.chains.gates)
     decided = thresholds.relative_norms(small, arrays) + spread
-    return checkpoint.pack(Knowledge(arrays, checkpoint.decisions(small.chains), decided, CLASSES[:3]))
+    return checkpoint.pack(Knowledge(arrays, checkpoint.decisions(small.chains), decided, CLASSES[:3], (0, 1, 0)))
 
 
 def test_a_search_begins_with_what_was_learned(task, learned, small):
@@ -336,6 +343,7 @@ def test_a_search_begins_with_what_was_learned(task, learned, small):
     result = task(4, warm_up=5, begin=learned).run(told.append)
     old, new = checkpoint.unpack(learned), checkpoint.unpack(result.knowledge)
     assert (new.classes, new.decisions) == (CLASSES, old.decisions)
+    assert (old.searches, new.searches) == ((0, 1, 0), (0, 1, 0, 2))
     assert new.arrays["head_dense/kernel"].shape[-1] == 4
     for name, array in new.arrays.items():
         kept = array[..., :3] if name.startswith("head") else array
@@ -346,6 +354,31 @@ def test_a_search_begins_with_what_was_learned(task, learned, small):
     np.testing.assert_allclose(new.thresholds - norms, (old.thresholds - norms) / 2, atol=1e-5)
     (values,) = (event.values for event in told if isinstance(event, Values))
     assert np.isfinite(values["reward"])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_later_searches_divide_the_images_of_known_classes_as_the_first_did(share):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [31, 22, 17, 28, 9]))
+    places = np.arange(len(labels))
+    division = {}
+    for classes, searches in ((3, (0, 0, 0)), (4, (0, 0, 0, 1)), (5, (0, 0, 0, 1, 2))):
+        taken = places[labels < classes]
+        found = [set(taken[each].tolist()) for each in search.divided(labels[taken], share, 7, searches)]
+        assert found[0] | found[1] == set(taken.tolist())
+        assert not found[0] & found[1]
+        for earlier in division.values():
+            assert earlier[0] <= found[0]
+            assert earlier[1] <= found[1]
+        division[classes] = found
+        for label in range(classes):
+            count = np.count_nonzero(labels == label)
+            assert abs(np.count_nonzero(labels[list(found[1])] == label) - share * count) < 1
+
+
+def test_a_new_class_of_one_image_is_trained_on():
+    weights, rewarding = search.divided(np.array([0] * 6 + [1]), 0.5, 0, (0, 1))
+    assert (len(weights), len(rewarding)) == (4, 3)
+    assert 6 in weights
 
 
 def test_a_search_from_an_unfit_checkpoint_fails(task, learned):
@@ -380,7 +413,9 @@ def later(tmp_path, small_text, small):
     def write(**changes):
         keras.utils.set_random_seed(0)
         supernet = Supernet(small, HeadSource("classification", 2).head())
-        known = Knowledge(supernet.arrays, checkpoint.decisions(small.chains), np.zeros(small.chains.gates), ("0", "1"))
+        known = Knowledge(
+            supernet.arrays, checkpoint.decisions(small.chains), np.zeros(small.chains.gates), ("0", "1"), (0, 0)
+        )
         known = dataclasses.replace(known, **changes)
         (tmp_path / "earlier" / "supernet.npz").write_bytes(checkpoint.pack(known))
 

@@ -181,10 +181,11 @@ def test_a_loss_that_is_no_number_ends_the_search(run):
 
 def test_images_are_divided_by_class():
     labels = np.repeat(np.arange(4), [40, 20, 20, 20])
-    weights, thresholds = search.divided(labels, 0.25, seed=0)
+    together = (0,) * 4
+    weights, thresholds = search.divided(labels, 0.25, 0, together)
     assert sorted([*weights, *thresholds]) == list(range(100))
     assert np.bincount(labels[thresholds]).tolist() == [10, 5, 5, 5]
-    assert len(search.divided(labels, 30, seed=0)[1]) == 30
-    assert (search.divided(labels, 30, seed=1)[1] != search.divided(labels, 30, seed=0)[1]).any()
+    assert len(search.divided(labels, 30, 0, together)[1]) == 30
+    assert (search.divided(labels, 30, 1, together)[1] != search.divided(labels, 30, 0, together)[1]).any()
     with pytest.raises(InputError, match=r"method.reward_images: 100 of 100 training images leave none"):
-        search.divided(labels, 100, seed=0)
+        search.divided(labels, 100, 0, together)
