@@ -207,8 +207,11 @@ def _devices(found: Study, part: str) -> Iterator[str]:
     yield from table(("searched for", *headings, "test accuracy [%]", *shape), rows)
     yield ""
     for device in cases.DEVICES:
-        won, pairs = found.wins(part, device)
-        yield f"On `{device}` the network searched for it has the larger reward in {won} of {pairs} pairs of one seed."
+        faster, better, pairs = found.wins(part, device)
+        yield (
+            f"On `{device}` the network searched for it is the faster one in {faster} of {pairs} pairs of one seed, and "
+            f"has the larger reward in {better}."
+        )
 
 
 def _variants(found: Study) -> Iterator[str]:

@@ -17,7 +17,7 @@ def curves(found: Study, path: Path) -> None:
         warm_up = found.of("prior")[0]["facts"]["warm_up"]
         for axes in (above, below):
             axes.axvspan(0.5, warm_up + 0.5, color=style.GRID, alpha=0.5, linewidth=0)
-        above.annotate(
+        below.annotate(
             "warm-up", (warm_up + 0.5, 0), (-5, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
             ha="right", color=style.MUTED,
         )  # fmt: skip
@@ -31,7 +31,7 @@ def curves(found: Study, path: Path) -> None:
                         label=None if place else prior,
                     )  # fmt: skip
         learning = [value for row in found.of("prior") for value in row["curves"]["val_accuracy"][warm_up:]]
-        above.set_ylim(bottom=100 * min(learning) - 5)  # how the first epochs rise is of no interest
+        above.set_ylim(100 * min(learning) - 5, 100)  # how the first epochs rise is of no interest
         above.set_ylabel("Accuracy of sampled networks [%]")
         below.set_ylabel("Latency of sampled networks [ms]")
         below.set_ylim(bottom=0)

@@ -114,16 +114,18 @@ class Study:
         """Numbers of epochs that decided networks were finally trained for."""
         return sorted({training["epochs"] for row in self.of("prior") for training in row["trainings"]})
 
-    def wins(self, part: str, device: str) -> tuple[int, int]:
-        """In how many pairs of searches of one seed the network for a device has the larger reward on it; of how many.
+    def wins(self, part: str, device: str) -> tuple[int, int, int]:
+        """Pairs of searches of one seed: where the network for a device is faster on it, where better, and all.
 
-        Equal ones are no wins.
+        Better is a larger reward; equal ones are no wins.
         """
         (other,) = set(cases.DEVICES) - {device}
-        own = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of(part, device)}
-        foreign = {row["of"]["seed"]: row["on"][device]["reward"] for row in self.of(part, other)}
-        pairs = own.keys() & foreign.keys()
-        return sum(own[seed] > foreign[seed] for seed in pairs), len(pairs)
+        own, foreign = (
+            {row["of"]["seed"]: row["on"][device] for row in self.of(part, name)} for name in (device, other)
+        )
+        pairs = [(own[seed], foreign[seed]) for seed in own.keys() & foreign.keys()]
+        faster = sum(one["latency_ms"] < another["latency_ms"] for one, another in pairs)
+        return faster, sum(one["reward"] > another["reward"] for one, another in pairs), len(pairs)
 
 
 def accuracy(networks: Sequence[Row]) -> Mean:
