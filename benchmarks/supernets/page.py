@@ -209,8 +209,8 @@ def _devices(found: Study, part: str) -> Iterator[str]:
     for device in cases.DEVICES:
         faster, better, pairs = found.wins(part, device)
         yield (
-            f"On `{device}` the network searched for it is the faster one in {faster} of {pairs} pairs of one seed, and "
-            f"has the larger reward in {better}."
+            f"On `{device}` the network searched for it is the faster one in {faster} of {pairs} pairs of one seed, "
+            f"and has the larger reward in {better}."
         )
 
 
