@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--data", help="CIFAR-10 as an .npz file")
     parser.add_argument("--threads", nargs="+", type=int, default=[2], help="of each side; one study for each number")
     parser.add_argument("--seeds", type=int, default=5, help="trials of each network on each side")
-    parser.add_argument("--untimed", type=int, default=0, help="further trials that only tell accuracies")
+    parser.add_argument("--untimed", type=int, default=0, help="further float trainings that only tell accuracies")
     parser.add_argument("--work", type=Path, default=RESULTS / "trial_speed", help="folder of the measurements")
     parser.add_argument("--quick", action="store_true", help="one network each, much shortened; needs --work")
     parser.add_argument("--report", action="store_true", help="only write the page")

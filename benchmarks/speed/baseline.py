@@ -94,6 +94,8 @@ class Tuner(keras_tuner.Tuner):
             run.compile(model, training.learning_rate, training.epochs)
         self.epochs["float"] = run.fit(model, "train", training.epochs)
         found = run.evaluate(model, "float_val_")
+        if not training.qaft_epochs:  # float training alone; KerasTuner asks for its objective
+            return found | {"val_accuracy": found["float_val_accuracy"]}
         with self.phases("quantize"):
             network = Network.from_json(trial.hyperparameters.values["network"])
             quantized = quantize(model, network)

@@ -72,7 +72,7 @@ def run(case: Case, data: str | None, network: str, seed: int, qaft_epochs: int 
     found["total"] = {"wall": end.wall - start.wall, "cpu": end.cpu - start.cpu}
     found["epochs"] = {
         phase: {
-            clock: epochs(found[clock][spent], [getattr(moment, clock) for moment in ends[phase, 0]])
+            clock: epochs(found[clock][spent], [getattr(moment, clock) for moment in ends.get((phase, 0), ())])
             for clock in ("wall", "cpu")
         }
         for phase, spent in (("float", "train"), ("qaft", "qaft"))

@@ -106,9 +106,12 @@ def _accuracy(found: Study) -> list[str]:
             for whole, part in zip(pooled, _same(ours, theirs), strict=True):
                 whole.extend(part)
         rows.append((label, "all, paired", *map(_mean, pooled[::-1]), _difference(Difference.paired, *pooled)))
-    count = min(len(found.metric("ours", network, "val_accuracy")) for network in found.networks)
+    counts = [
+        min(len(found.metric(side, network, name)) for network in found.networks for side in SIDES)
+        for name in ("float_val_accuracy", "val_accuracy")
+    ]
     lines = table(("model", "network", "baseline", "ours", "ours - baseline"), rows)
-    return [*lines, "", f"Of {count} seeds of each network on each side."]
+    return [*lines, "", f"Of {counts[0]} (float) and {counts[1]} (quantized) seeds of each network on each side."]
 
 
 def _same(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:

@@ -9,7 +9,7 @@ from speed import cases, workers
 from speed.cases import Case
 from speed.workers import Worker
 
-WARM_UP_SEED = 1000
+WARM_UP_SEED, UNTIMED_SEED = 1000, 2000
 LONG_QAFT = 4
 """Epochs of fine-tuning in the trials that tell how long a traced one takes."""
 POLICIES, POLICY_TRIALS = 3, 3
@@ -84,7 +84,8 @@ def measure(
         seeds: Trials of each network.
         rows: Where the measurements are kept.
         variants: Of the baseline, of which the fastest is taken.
-        untimed: Further trials of each network that only tell accuracies; the machine may be busy meanwhile.
+        untimed: Further float trainings of each network that only tell accuracies, with seeds of their own; the
+            machine may be busy meanwhile.
     """
     with Worker(threads) as ours, Worker(threads) as baseline:
         starts = {side: _started(worker, case, data) for side, worker in zip(SIDES, (baseline, ours), strict=True)}
@@ -108,11 +109,11 @@ def measure(
                 for side in SIDES if seed % 2 else SIDES[::-1]:
                     key = {"kind": "trial", **common, "side": side, "network": name, "seed": seed}
                     rows.once(key, run, side, name, seed, best)
-        for seed in range(seeds, seeds + untimed):
+        for seed in range(UNTIMED_SEED, UNTIMED_SEED + untimed):
             for name in networks:
                 for side in SIDES:
                     key = {"kind": "accuracy", **common, "side": side, "network": name, "seed": seed}
-                    rows.once(key, lambda *trial: {"metrics": run(*trial)["metrics"]}, side, name, seed, best)
+                    rows.once(key, lambda *trial: _float_metrics(run(*trial, qaft_epochs=0)), side, name, seed, best)
         for name in networks:
             for side in SIDES:
                 key = {"kind": "long qaft", **common, "side": side, "network": name}
@@ -122,6 +123,10 @@ def measure(
                 rows.once(key, ours.run, workers.ours, case.of_all_epochs(), data, networks[name], seed, None, POLICIES)
             key = {"kind": "bare", **common, "network": name}
             rows.once(key, ours.run, workers.kernels, networks[name], facts["batch"])
+
+
+def _float_metrics(trial: dict[str, Any]) -> dict[str, Any]:
+    return {"metrics": {name: value for name, value in trial["metrics"].items() if name.startswith("float_")}}
 
 
 def _started(worker: Worker, case: Case, data: str | None) -> float:

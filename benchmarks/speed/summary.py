@@ -113,9 +113,9 @@ class Study:
         return None
 
     def metric(self, side: str, network: str, name: str) -> list[float]:
-        """A metric of each trial, those included that only tell accuracies."""
+        """A metric of each trial, and of the float trainings that only tell accuracies, by seed."""
         rows = [*self.trials(side, network), *self.trials(side, network, "accuracy")]
-        return [row["metrics"][name] for row in rows]
+        return [row["metrics"][name] for row in rows if name in row["metrics"]]
 
     def policy_shares(self, network: str, clock: str) -> list[Spread]:
         """What each further policy of a network costs, as a share of the trial with the first one alone."""
