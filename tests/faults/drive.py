@@ -143,7 +143,7 @@ def put_in_place(fakes):
     from bompnas.trials.record import Record
 
     def maker(stage):
-        def make_task(self, candidates, shared, checkpoint=None):
+        def make_task(self, candidates, shared, checkpoint=None, weights=None):
             first = candidates[0].trial if stage == "trial" else candidates[0].id
             keys = tuple(candidate.network.key for candidate in candidates)
             return Task(f"{stage} {first}", keys, fakes, stage == "final", checkpoint)
