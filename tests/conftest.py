@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -19,6 +20,10 @@ from bompnas.space.space import Choices
 for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("bompnas", deadline=None)
+hypothesis.settings.load_profile("bompnas")
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 

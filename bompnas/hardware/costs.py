@@ -27,8 +27,8 @@ def network_costs(device: CostModel | None = None, asked: Collection[str] = ()) 
     Raises:
         InputError: The device calls a cost as a counted one is called.
     """
-    counted = {quantity.name for quantity in Counts().quantities}
-    further = tuple(name for name in asked if name in counted and name not in FACTS)
+    counted = [quantity.name for quantity in Counts().quantities]
+    further = tuple(name for name in counted if name in asked and name not in FACTS)
     if device is None and not further:
         return counts
     taken = [] if device is None else [quantity.name for quantity in device.quantities if quantity.name in counted]
@@ -40,7 +40,7 @@ def network_costs(device: CostModel | None = None, asked: Collection[str] = ()) 
     return _NetworkCosts(device, further)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # hashable, whatever the device is
 class _NetworkCosts:
     """Costs that can be sent to another process.
 
