@@ -176,7 +176,7 @@ class _Learner:
 
     def found(self) -> tuple[Found | None, tuple[Found, ...]]:
         """What the thresholds decide, and the networks sampled last; only those that keep the limits, none twice."""
-        probabilities = self._probabilities()
+        probabilities = self._thresholds.probabilities(self._norms(), self._chains)
         decided = (probabilities >= 0.5).astype(np.float32)[None]
         if self._judge.costs(decided)[1][0] > 0:
             decided = self._most_probable(probabilities)
@@ -219,14 +219,11 @@ class _Learner:
             "val_accuracy": float(np.mean(accuracies)),
             settings.cost: float(np.mean(costs)),
             "reward": math.nan if resting else float(np.mean(rewards)),
-            **self._shares(),
+            **self._chains.shares(self._thresholds.probabilities(norms, self._chains)),
         }
 
     def _norms(self) -> np.ndarray:
         return thresholds.relative_norms(self._structure, self._supernet.arrays)
-
-    def _probabilities(self) -> np.ndarray:
-        return self._thresholds.probabilities(self._norms(), self._chains)
 
     def _sampling(self, number: int, norms: np.ndarray) -> np.ndarray:
         """Probabilities that networks are drawn with: in the first epochs parts are dropped whatever they are."""
@@ -234,9 +231,6 @@ class _Learner:
         if number >= self._warm_up:
             return probabilities
         return np.where(self._chains.signs > 0, KEEP, probabilities)
-
-    def _shares(self) -> dict[str, float]:
-        return self._chains.shares(self._probabilities())
 
     def _most_probable(self, probabilities: np.ndarray) -> np.ndarray:
         """The most probable of many random networks that keep the limits, shape (1 or 0, gates)."""

@@ -52,8 +52,8 @@ class Thresholds:
         return cls(norms + SPREAD * generator.standard_normal(len(norms)), nothing, nothing)
 
     def logits(self, norms: np.ndarray, chains: Chains) -> np.ndarray:
-        """The indicator id of each gate, shape (gates,)."""
-        return SHARPNESS * chains.signs * (norms - self.values)
+        """The indicator id of each gate, bounded, shape (gates,)."""
+        return np.clip(SHARPNESS * chains.signs * (norms - self.values), -EXTREME, EXTREME)
 
     def probabilities(self, norms: np.ndarray, chains: Chains) -> np.ndarray:
         """That each gate is open, shape (gates,)."""
@@ -65,7 +65,7 @@ class Thresholds:
         Args:
             gradient: Of the expected reward by the logits, shape (gates,).
             learning_rate: Of Adam.
-            norms: Where probabilities are kept within their limits.
+            norms: No threshold goes further from them than probabilities do.
             chains: The gates.
         """
         slope = -SHARPNESS * chains.signs * gradient

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 import yaml
 from speed.study import Rows
@@ -115,7 +117,7 @@ def test_networks_of_one_architecture_are_trained_together():
 class FakeWorker:
     """A worker that only tells what it is asked."""
 
-    asked = []  # noqa: RUF012
+    asked: ClassVar[list] = []
 
     def __init__(self, threads):
         self.asked.clear()

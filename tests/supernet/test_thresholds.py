@@ -130,3 +130,11 @@ def test_relaxed_thresholds_are_half_way_back_to_chance(small):
     np.testing.assert_allclose(relaxed.logits(norms, small.chains), 0.5 * begun.logits(norms, small.chains))
     assert relaxed.steps == 0
     assert not relaxed.first.any()
+
+
+@pytest.mark.parametrize("distance", [-50.0, 50.0])
+def test_probabilities_stay_within_their_limits_wherever_norms_go(small, distance):
+    chains = small.chains
+    rule = Thresholds(np.ones(chains.gates), np.zeros(chains.gates), np.zeros(chains.gates))
+    found = rule.probabilities(np.full(chains.gates, 1 + distance), chains)
+    np.testing.assert_allclose(found, np.where(distance * chains.signs > 0, 0.98, 0.02))
