@@ -143,7 +143,7 @@ def save_data(directory: Path) -> None:
     """Writes the digits as `run_trial` reads them."""
     from bompnas.experiment.sections import DataSettings
     from bompnas.training import data
-    from bompnas.trials.shared import Mapped
+    from bompnas.trials.executors.shared import Mapped
     from bompnas.trials.trial import PARTS
 
     digits = data.load(DataSettings(dataset="digits", validation=HELD_OUT, test=HELD_OUT), 8, 1, SPLIT_SEED)
@@ -156,7 +156,7 @@ def train(policies: list[tuple[dict[str, int | float], Network]], data: Path, se
     from bompnas.networks.heads import HeadSource
     from bompnas.training.loop import DivergedError, Phase
     from bompnas.trials import trial
-    from bompnas.trials.shared import Mapped
+    from bompnas.trials.executors.shared import Mapped
 
     task = trial.TrialTask(
         networks=tuple(network for _, network in policies),

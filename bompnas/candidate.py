@@ -4,9 +4,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from bompnas.space.space import Decoded, Value
-
-Genotype = Mapping[str, Value]
+from bompnas.space.space import Decoded, Genotype
 
 
 class State(enum.StrEnum):

@@ -13,8 +13,8 @@ from rich.table import Table
 from bompnas import experiment as experiments
 from bompnas.errors import InputError
 from bompnas.trials import final
+from bompnas.trials.executors.process import quiet_imports
 from bompnas.trials.folder import RECORD
-from bompnas.trials.process import quiet_imports
 from bompnas.trials.record import Export, Record
 
 if TYPE_CHECKING:

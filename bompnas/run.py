@@ -28,15 +28,17 @@ from bompnas.errors import InputError
 from bompnas.experiment import Experiment
 from bompnas.hardware.quantities import named
 from bompnas.methods import METHODS
-from bompnas.trials import executors, final, folder, live, resources, tensorboard, views
+from bompnas.trials import final, folder
 from bompnas.trials.context import DECIDED, Material, Run
 from bompnas.trials.events import SEARCH, Lost, Values
-from bompnas.trials.executor import Executor, Function, Shared
+from bompnas.trials.executors import choice, resources
+from bompnas.trials.executors.contract import Executor, Shared
+from bompnas.trials.executors.process import Imported, quiet_imports
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.process import Imported, quiet_imports
-from bompnas.trials.progress import Watch, console_logging
-from bompnas.trials.record import Export, Record
-from bompnas.trials.tensorboard import TensorBoard
+from bompnas.trials.record import Export, Record, views
+from bompnas.trials.watching import live, tensorboard
+from bompnas.trials.watching.progress import Watch, console_logging
+from bompnas.trials.watching.tensorboard import TensorBoard
 
 if TYPE_CHECKING:
     from bompnas.report.snapshots import Snapshots
@@ -282,7 +284,7 @@ class _Session:
         waiting = delivery.undelivered(trained, experiment.export, self.record, self.folder)
         if not waiting:
             return
-        with self._alone(exporting.export) as executor:
+        with choice.alone(exporting.export, self.record.meta["threads"], self.executor) as executor:
             shared = executor.share({"test": setup.parts(self.setup.dataset)["test"]})
             delivery.deliver(
                 waiting,
@@ -302,13 +304,6 @@ class _Session:
                 self.redraw,
             )
 
-    def _alone(self, function: Function) -> Executor:
-        """One task at a time: in this process if trials run in it too, else in one whose crash ends only that task."""
-        threads = self.record.meta["threads"]
-        if isinstance(self.executor, executors.InProcess):
-            return executors.InProcess(function, threads)
-        return executors.Pool(function, 1, threads)
-
 
 def _executor(experiment: Experiment, threads: int, workers: int | str) -> Executor:
     """What carries out the trials."""
@@ -318,7 +313,7 @@ def _executor(experiment: Experiment, threads: int, workers: int | str) -> Execu
 
         limit = None if workers == "auto" else workers
         return RayCluster(run_trial, experiment.cluster, limit, threads, experiment.trial_timeout)
-    return executors.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
+    return choice.local(run_trial, workers, threads, experiment.trial_timeout, experiment.worker_memory_gb)
 
 
 def _logs(path: Path, prepared: "Setup") -> TensorBoard:

@@ -24,9 +24,9 @@ from bompnas.report.quantities import Quantity, quantity
 from bompnas.report.tables import measured_keys
 from bompnas.report.view import RunView, load
 from bompnas.trials import folder as folders
-from bompnas.trials import live
-from bompnas.trials.live import Stage, duration
 from bompnas.trials.record import Incident, Record
+from bompnas.trials.watching import live
+from bompnas.trials.watching.live import Stage, duration
 
 LOG = "run.log"
 _SECONDS_BETWEEN_LOOKS = 2.0

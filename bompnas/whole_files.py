@@ -39,6 +39,12 @@ def replacing(path: str | os.PathLike[str], durable: bool = False) -> Iterator[P
         raise
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a file so that a reader finds the old text or the new one, never a part."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Adds a file's name to errors of the system that name none, as those of a full disk."""

@@ -10,8 +10,8 @@ from bompnas.experiment.sections import ObjectiveSettings
 from bompnas.hardware import registry
 from bompnas.hardware.costs import network_costs
 from bompnas.problem import Problem
-from bompnas.trials.entries import Final, StoredProposal, probability_name
 from bompnas.trials.record import Record, create
+from bompnas.trials.record.entries import Final, StoredProposal, probability_name
 
 DEVICE = {"model": "roofline", "peak_gmacs": 0.5, "bandwidth_gb_s": 0.2, "scaling": "product"}
 OBJECTIVES = {"accuracy": {"reference": 0.8}, "latency": {"reference": 1.0}}

@@ -17,9 +17,9 @@ from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.trials import trial
 from bompnas.trials.events import Epoch
-from bompnas.trials.live import Running, Stage
 from bompnas.trials.record import Record
 from bompnas.trials.trial import Outcome, TrialResult
+from bompnas.trials.watching.live import Running, Stage
 
 NOW = datetime.datetime(2031, 5, 4, 12, 0, 30)
 PHASES = {"build": 0.5, "train": 3.0}

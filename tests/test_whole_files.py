@@ -28,6 +28,22 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path):
     assert contents(tmp_path) == {"table.csv": b"new"}
 
 
+def test_a_text_is_the_old_one_or_the_new(tmp_path, monkeypatch):
+    path = tmp_path / "pareto.csv"
+    whole_files.write_text(path, "old")
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_files.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        whole_files.write_text(path, "new")
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    whole_files.write_text(path, "new")
+    assert contents(tmp_path) == {"pareto.csv": b"new"}
+
+
 def test_a_durable_write_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
     path = tmp_path / "1.tflite"
     write(path, b"old")

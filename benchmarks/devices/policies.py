@@ -30,7 +30,7 @@ from bompnas.networks.heads import HeadSource
 from bompnas.space.network import Layer, Network
 from bompnas.training.loop import Phase
 from bompnas.trials import trial
-from bompnas.trials.shared import Mapped
+from bompnas.trials.executors.shared import Mapped
 
 WEIGHT_BITS = (3, 4, 6, 8)
 ACTIVATION_BITS = (4, 6, 8)

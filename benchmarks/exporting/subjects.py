@@ -26,10 +26,10 @@ from bompnas.space.space import BITS, NetworkSpace
 from bompnas.training import data, loop
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
-from bompnas.trials import setup, trial, views
-from bompnas.trials.executor import Arrays
-from bompnas.trials.record import Record
-from bompnas.trials.shared import Held, Mapped
+from bompnas.trials import setup, trial
+from bompnas.trials.executors.contract import Arrays
+from bompnas.trials.executors.shared import Held, Mapped
+from bompnas.trials.record import Record, views
 from bompnas.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]

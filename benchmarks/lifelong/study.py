@@ -17,8 +17,8 @@ from bompnas.supernet.search import SearchResult, SearchTask
 from bompnas.supernet.single_path import Supernet
 from bompnas.trials import setup
 from bompnas.trials.events import Values
+from bompnas.trials.executors.shared import Held
 from bompnas.trials.setup import Setup
-from bompnas.trials.shared import Held
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "hqnas_lifelong_digits.yaml"
 SCRATCH, UPDATES = "from scratch", "updates"

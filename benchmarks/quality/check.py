@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import time
 
-from bompnas.candidate import Genotype
+from bompnas.space.space import Genotype
 from quality.peers import KerasTuner
 from quality.study import Trials
 from quality.task import Task

@@ -7,9 +7,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from bompnas.candidate import Candidate, Genotype
+from bompnas.candidate import Candidate
 from bompnas.methods import METHODS
 from bompnas.problem import Problem
+from bompnas.space.space import Genotype
 from quality.study import Method
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bompnas.candidate import Candidate, Genotype
+from bompnas.candidate import Candidate
 from bompnas.problem import Problem
-from bompnas.space.space import Gene, SearchSpace
+from bompnas.space.space import Gene, Genotype, SearchSpace
 
 INITIAL = 10
 ATTEMPTS = 1000

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import threadpoolctl
 
-from bompnas.candidate import Genotype
+from bompnas.space.space import Genotype
 from quality import task
 from quality.peers import INITIAL, PEERS, KerasTuner, Searcher
 from quality.study import Method, Trials

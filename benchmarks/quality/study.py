@@ -11,7 +11,8 @@ from typing import Any
 
 import threadpoolctl
 
-from bompnas.candidate import Candidate, Genotype, State
+from bompnas.candidate import Candidate, State
+from bompnas.space.space import Genotype
 from quality.peers import Searcher
 from quality.task import Task
 

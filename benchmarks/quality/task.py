@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import tables
 
-from bompnas.candidate import Genotype
 from bompnas.errors import InputError
 from bompnas.problem import Problem
 from bompnas.space.hyperspace import HyperSpace, Point, Points
+from bompnas.space.space import Genotype
 from quality.instances import OBJECTIVES, Instance
 from quality.peers import INITIAL, uniform
 

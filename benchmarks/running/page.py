@@ -11,7 +11,7 @@ from exporting.markdown import table
 from speed.summary import Spread
 
 from bompnas.report import style
-from bompnas.trials import resources
+from bompnas.trials.executors import resources
 from running import summary
 
 RATIO, GROWTH, MINUTES = 1.6, 50.0, 4.0

@@ -55,7 +55,7 @@ def _tasks(count: int, short: bool):
 def _seconds(tasks: tuple[Any, Sequence[Any]], workers: int, threads: int) -> float:
     """Wall time of all trials [s]."""
     from bompnas.trials import setup
-    from bompnas.trials.pool import Pool
+    from bompnas.trials.executors.pool import Pool
     from bompnas.trials.trial import run_trial
 
     prepared, candidates = tasks

@@ -29,7 +29,7 @@ def run(case: Case, data: str | None, network: str, seed: int, qaft_epochs: int 
         RuntimeError: A policy failed.
     """
     from bompnas.trials import setup, trial
-    from bompnas.trials.shared import Held
+    from bompnas.trials.executors.shared import Held
 
     prepared = cases.prepared(case, data)
     arrays = setup.parts(prepared.dataset)

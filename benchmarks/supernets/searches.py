@@ -27,8 +27,8 @@ from bompnas.supernet.search import Found, SearchResult, SearchTask
 from bompnas.supernet.single_path import derived_weights
 from bompnas.trials import setup as setups
 from bompnas.trials.events import SEARCH, Values
+from bompnas.trials.executors.shared import Held
 from bompnas.trials.setup import Setup
-from bompnas.trials.shared import Held
 from supernets import cases, timed
 from supernets.cases import Case
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from bompnas.errors import InputError
 from bompnas.experiment.sections import ClusterSettings
-from bompnas.trials import gpus, resources
-from bompnas.trials.executor import Arrays, Failure, Function, Listen, unheard
-from bompnas.trials.process import one_line
+from bompnas.trials.executors import gpus, resources
+from bompnas.trials.executors.contract import Arrays, Failure, Function, Listen, unheard
+from bompnas.trials.executors.process import one_line
 
 try:
     import ray

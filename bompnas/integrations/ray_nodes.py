@@ -13,7 +13,7 @@ from ray import exceptions
 
 from bompnas.errors import InputError
 from bompnas.experiment.sections import ClusterSettings
-from bompnas.trials.process import one_line
+from bompnas.trials.executors.process import one_line
 
 GB = 10**9
 QUIET = {

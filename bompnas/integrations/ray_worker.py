@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayError
 
 import bompnas
-from bompnas.trials.executor import Arrays, Failure, Function, Tell
-from bompnas.trials.process import failure
+from bompnas.trials.executors.contract import Arrays, Failure, Function, Tell
+from bompnas.trials.executors.process import failure
 
 PIECE = 80 * 1024  # bytes; what is smaller than 100 kB Ray hands to the driver at once, so that no node's end loses it
 AHEAD = 64  # messages and pieces that may wait for the driver, so that a slow one bounds the memory of its tasks

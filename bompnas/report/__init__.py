@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bompnas.report import figures, page, style, tables
 from bompnas.report.view import RunView, load
-from bompnas.trials.folder import write_atomically
+from bompnas.whole_files import write_text
 
 __all__ = ["PAGE", "RunView", "load", "write"]
 
@@ -37,5 +37,5 @@ def write(folder: Path, going_on: bool = False, pictures: bool = True) -> Path:
         titles = tables.tooltips(view)
         elements = {name: style.to_svg(figure, name, page.describe(name), titles) for name, figure in drawn.items()}
     path = folder / PAGE
-    write_atomically(path, page.render(view, elements, datetime.datetime.now().astimezone() if going_on else None))
+    write_text(path, page.render(view, elements, datetime.datetime.now().astimezone() if going_on else None))
     return path

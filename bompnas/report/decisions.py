@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bompnas.report.view import RunView
-from bompnas.trials.entries import probability_of
+from bompnas.trials.record.entries import probability_of
 
 _PARTS = ("stem", "", "last_conv", "head")
 _CHOICES = ("kernel", "expansion", "repetitions", "bits")

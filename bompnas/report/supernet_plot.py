@@ -13,7 +13,7 @@ from bompnas.report import style
 from bompnas.report.decisions import Decision, choices, decisions, part_label, parts
 from bompnas.report.quantities import quantity
 from bompnas.report.view import RunView
-from bompnas.trials.entries import probability_of
+from bompnas.trials.record.entries import probability_of
 
 _LOSS, _REWARD = "loss", "reward"
 _FEWEST_EPOCHS = 6  # on an axis

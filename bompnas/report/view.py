@@ -14,10 +14,9 @@ from bompnas.objectives import Constraint, Objective
 from bompnas.report.device import Device, device_of
 from bompnas.report.plane import Plane
 from bompnas.report.quantities import Quantity, quantity
-from bompnas.trials import views
 from bompnas.trials.events import SEARCH
 from bompnas.trials.folder import RECORD
-from bompnas.trials.record import Export, Final, Record
+from bompnas.trials.record import Export, Final, Record, views
 
 
 @dataclasses.dataclass(frozen=True)

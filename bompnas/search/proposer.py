@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bompnas.candidate import Candidate, Genotype
+from bompnas.candidate import Candidate
 from bompnas.problem import Problem
+from bompnas.space.space import Genotype
 
 
 @dataclasses.dataclass(frozen=True)

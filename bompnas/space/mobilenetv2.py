@@ -16,8 +16,8 @@ from bompnas.space import levels
 from bompnas.space.batch import NetworkBatch
 from bompnas.space.distance import INSERT, Stage
 from bompnas.space.embedding import Site
-from bompnas.space.mobilenetv2_batch import columns, strided
-from bompnas.space.network import HEAD, Layer, Network
+from bompnas.space.mobilenetv2_batch import columns
+from bompnas.space.network import HEAD, Layer, Network, strided
 from bompnas.space.reading import Section
 from bompnas.space.space import ARCHITECTURE, BITS, Choices, Gene, NetworkSpace
 

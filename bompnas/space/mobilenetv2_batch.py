@@ -10,14 +10,10 @@ import numpy as np
 
 from bompnas.space import batch
 from bompnas.space.batch import NetworkBatch
+from bompnas.space.network import strided
 
 if TYPE_CHECKING:
     from bompnas.space.mobilenetv2 import MobileNetV2Space
-
-
-def strided(size, stride):
-    """Height and width behind a stride with SAME padding, of numbers or of arrays."""
-    return -(-size // stride)
 
 
 def columns(space: "MobileNetV2Space", codes: np.ndarray) -> NetworkBatch:

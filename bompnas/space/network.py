@@ -193,3 +193,8 @@ def _fields(layer: Layer) -> dict[str, Any]:
 def _widths(layer: Layer) -> tuple[int, ...]:
     levels = () if layer.weight_levels is None else (layer.weight_levels,)
     return (layer.weight_bits, layer.activation_bits, *levels)
+
+
+def strided(size, stride):
+    """Height and width behind a stride with SAME padding, of numbers or of arrays."""
+    return -(-size // stride)

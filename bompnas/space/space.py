@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,13 +20,13 @@ from bompnas.space.distance import Stage
 from bompnas.space.embedding import Embedding, Site
 from bompnas.space.network import Layer, Network
 
-if TYPE_CHECKING:
-    from bompnas.candidate import Genotype
-
 ARCHITECTURE = "architecture"
 BITS = "bits"
 
 Value = int | float | str | bool
+
+Genotype = Mapping[str, Value]
+"""Gene name -> value."""
 
 
 class Decoded(Protocol):
@@ -96,7 +96,7 @@ class Gene:
     ordered: bool = True
     positions: tuple[float, ...] | None = None
 
-    def active(self, genotype: "Genotype") -> bool:
+    def active(self, genotype: Genotype) -> bool:
         """Whether what is decoded depends on this gene."""
         return not self.conditions or all(genotype[parent] in values for parent, values in self.conditions)
 
@@ -149,7 +149,7 @@ class SearchSpace(abc.ABC):
         """Codes of the seed, shape (genes,)."""
         return np.array([gene.values.index(gene.default) for gene in self.genes], dtype=np.intp)
 
-    def decode(self, genotype: "Genotype") -> Any:
+    def decode(self, genotype: Genotype) -> Any:
         """What a genotype stands for.
 
         Raises:
@@ -169,11 +169,11 @@ class SearchSpace(abc.ABC):
             raise InputError(f"genotype: space {self.name!r} has no gene {unknown!r}; its genes: {', '.join(values)}")
         return self._build(values)
 
-    def canonical(self, genotype: "Genotype") -> dict[str, Value]:
+    def canonical(self, genotype: Genotype) -> dict[str, Value]:
         """The genotype with its genes in the space's order and inactive ones at their default."""
         return {gene.name: genotype[gene.name] if gene.active(genotype) else gene.default for gene in self.genes}
 
-    def encode(self, genotypes: Iterable["Genotype"]) -> np.ndarray:
+    def encode(self, genotypes: Iterable[Genotype]) -> np.ndarray:
         """Codes of genotypes, shape (n, genes).
 
         A gene that a genotype does not have, because it was added to the space later, takes its default; one that the

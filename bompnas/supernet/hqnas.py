@@ -18,7 +18,7 @@ from bompnas.supernet.settings import HqnasSettings
 from bompnas.supernet.single_path import Supernet, derived_weights
 from bompnas.trials.context import DECIDED, Found, Run
 from bompnas.trials.events import SEARCH
-from bompnas.trials.executor import Failure
+from bompnas.trials.executors.contract import Failure
 from bompnas.trials.setup import Setup
 from bompnas.whole_files import replacing
 

@@ -32,7 +32,7 @@ from bompnas.training.loop import DivergedError, Phase
 from bompnas.training.loss import Criterion
 from bompnas.training.state import State
 from bompnas.trials.events import SEARCH, Checkpoint, Epoch, Note, Values
-from bompnas.trials.executor import Shared, Tell, ignore
+from bompnas.trials.executors.contract import Shared, Tell, ignore
 
 KEEP = 0.6
 """Share of subsets kept in the first epochs; Single-Path NAS drops 40 %."""

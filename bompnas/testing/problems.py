@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bompnas.candidate import Genotype
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint, Objective
 from bompnas.problem import Problem, no_costs
 from bompnas.space.head import DenseHead
 from bompnas.space.hyperspace import HyperSpace
 from bompnas.space.mobilenetv2 import Block, MobileNetV2Space, Stem
-from bompnas.space.space import BITS, Choices, Gene, SearchSpace
+from bompnas.space.space import BITS, Choices, Gene, Genotype, SearchSpace
 
 ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
 SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")

@@ -1,1 +1,1 @@
-"""Trials: what one is, the loop over them, where they run, and the record of what they found."""
+"""Trials: what one is, the loop over them, final training and delivery; below them what runs, keeps and shows them."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bompnas import objectives, pareto
-from bompnas.candidate import Candidate, Genotype, State
+from bompnas.candidate import Candidate, State
 from bompnas.objectives import Objective
 from bompnas.problem import Problem
-from bompnas.trials.executor import Failure, Shared
+from bompnas.space.space import Genotype
+from bompnas.trials.executors.contract import Failure, Shared
 from bompnas.trials.jobs import Jobs, MakeTask
-from bompnas.trials.progress import Progress, describe
 from bompnas.trials.record import Record, StoredProposal
+from bompnas.trials.watching.progress import Progress, describe
 
 if TYPE_CHECKING:
     from bompnas.trials.setup import Setup

@@ -10,11 +10,11 @@ from typing import Any
 
 from bompnas.candidate import Candidate
 from bompnas.experiment.sections import ExportSettings
-from bompnas.trials.executor import Failure
+from bompnas.trials.executors.contract import Failure
 from bompnas.trials.exporting import Exported, names
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Watch, describe
 from bompnas.trials.record import Export, Record
+from bompnas.trials.watching.progress import Watch, describe
 from bompnas.whole_files import replacing
 
 _log = logging.getLogger(__name__)

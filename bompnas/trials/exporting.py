@@ -20,8 +20,8 @@ from bompnas.export.parity import Parity
 from bompnas.networks.heads import CLASSIFICATION, Head, HeadSource
 from bompnas.training.data import Split
 from bompnas.training.loss import Criterion
-from bompnas.trials.entries import Export
-from bompnas.trials.executor import Shared, Tell, ignore
+from bompnas.trials.executors.contract import Shared, Tell, ignore
+from bompnas.trials.record.entries import Export
 
 IMAGES = 2_000  # that all engines are compared on
 

@@ -10,8 +10,8 @@ from bompnas.candidate import Candidate
 from bompnas.objectives import Objective
 from bompnas.trials.context import Measured, measure
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Watch, describe
 from bompnas.trials.record import Final, Record
+from bompnas.trials.watching.progress import Watch, describe
 from bompnas.whole_files import replacing
 
 

@@ -4,17 +4,12 @@ A folder is a run's when it holds the run's record. Nothing else is ever written
 """
 
 import contextlib
-import fcntl
 import logging
-import os
 import shutil
-import socket
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
@@ -22,12 +17,12 @@ from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.experiment.schema import FREE
 from bompnas.trials.events import SEARCH
+from bompnas.trials.locks import TakenError, holder, locked
 from bompnas.trials.record import DamagedError, OtherFormatError, Record, create
-from bompnas.whole_files import DRAFTS, naming, replacing
+from bompnas.whole_files import DRAFTS, write_text
 
 RECORD = "run.db"
 _LOCK = "run.lock"
-_SCRATCH, _SCRATCH_LOCK = "bompnas-scratch-", "scratch.lock"  # names that no run's folder has
 _BEGUN = {_LOCK, f".draft.{RECORD}", f".draft.{RECORD}-journal"}
 _WRITTEN = (
     "experiment.yaml",
@@ -71,7 +66,7 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
     """
     _refuse_foreign(path, overwrite)
     path.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with _alone(path):
         if overwrite:
             _clear(path)
         if not (path / RECORD).exists():
@@ -85,31 +80,9 @@ def opened(path: Path, meta: Mapping[str, Any], overwrite: bool = False) -> Iter
             yield record
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary directory, removed at the end; those that killed runs have left behind are removed first."""
-    for leftover in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/{_SCRATCH_LOCK}"):
-        with contextlib.suppress(OSError), leftover.open("a") as file:  # another user's, or one still in use
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(leftover.parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as directory, _locked(Path(directory), _SCRATCH_LOCK):
-        yield Path(directory)
-
-
 def driver(path: Path) -> str | None:
     """Who is carrying out the run in a folder (`process 7 on host`); None if nobody is."""
-    with contextlib.suppress(FileNotFoundError), (path / _LOCK).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().strip() or "a process"
-    return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader finds the old text or the new one, never a part."""
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    return holder(path / _LOCK)
 
 
 def _refuse_foreign(path: Path, overwrite: bool) -> None:
@@ -134,34 +107,17 @@ def _refuse_foreign(path: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, name: str = _LOCK) -> Iterator[None]:
-    """Holds the folder's lock; the system gives it back however the process ends."""
-    with (path / name).open("a+") as file:
+def _alone(path: Path) -> Iterator[None]:
+    """Holds the folder's lock."""
+    with contextlib.ExitStack() as stack:
         try:
-            _lock(file)
-        except BlockingIOError:
-            file.seek(0)
+            stack.enter_context(locked(path / _LOCK))
+        except TakenError as taken:
             raise InputError(
-                f"{path} is in use by another run ({file.read().strip()}); wait until it has ended, or choose another "
-                "folder with --out"
+                f"{path} is in use by another run ({taken}); wait until it has ended, or choose another folder with "
+                "--out"
             ) from None
-        with naming(path / name):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
         yield
-
-
-def _lock(file: IO[str]) -> None:
-    """Takes a file's lock; one who only looks whether it is taken holds it for a moment."""
-    for attempt in range(3):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if attempt == 2:
-                raise
-            time.sleep(0.05)
 
 
 def _clear(path: Path) -> None:
@@ -213,7 +169,7 @@ def _flat(value: Any, place: str = "") -> dict[str, Any]:
 def _write_experiment(path: Path, meta: Mapping[str, Any]) -> None:
     versions = "\n".join(f"#   {name} {version}" for name, version in meta["versions"].items())
     text = yaml.safe_dump(meta["experiment"], sort_keys=False, allow_unicode=True)
-    write_atomically(
+    write_text(
         path / "experiment.yaml", f"# The experiment of this run, as resolved. It was begun with\n{versions}\n{text}"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bompnas.trials.events import Checkpoint, Lost, Note
-from bompnas.trials.executor import Executor, Failure
+from bompnas.trials.executors.contract import Executor, Failure
 from bompnas.whole_files import replacing
 
 MakeTask = Callable[[bytes | None], Any]

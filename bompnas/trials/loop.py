@@ -5,9 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bompnas.candidate import Candidate, Genotype, State
+from bompnas.candidate import Candidate, State
 from bompnas.problem import Problem
 from bompnas.search.proposer import Proposal, Proposer
+from bompnas.space.space import Genotype
 from bompnas.trials.context import Run
 from bompnas.trials.record import StoredProposal
 

@@ -32,7 +32,7 @@ from bompnas.training.data import Dataset
 from bompnas.training.image_files import ImageFiles
 from bompnas.training.loop import Phase
 from bompnas.training.loss import Criterion
-from bompnas.trials.executor import Arrays, Shared
+from bompnas.trials.executors.contract import Arrays, Shared
 from bompnas.trials.trial import PARTS, TrialTask
 
 PRICED = 256

@@ -25,7 +25,7 @@ from bompnas.training.loop import Phase, Trainer
 from bompnas.training.loss import Criterion
 from bompnas.training.state import State
 from bompnas.trials.events import Checkpoint, Epoch, Note
-from bompnas.trials.executor import Arrays, Shared, Tell, ignore
+from bompnas.trials.executors.contract import Arrays, Shared, Tell, ignore
 
 PARTS = ("train", "validation", "test")
 CALIBRATION_IMAGES = 128

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from bompnas.trials.entries import Export
 from bompnas.trials.events import Checkpoint, Epoch
+from bompnas.trials.record.entries import Export
 
 EPOCHS = 3
 
@@ -138,9 +138,10 @@ def befall(task):
 def put_in_place(fakes):
     """Replaces the slow parts of a run."""
     from bompnas import report
-    from bompnas.trials import exporting, pool, setup, trial
-    from bompnas.trials.folder import write_atomically
+    from bompnas.trials import exporting, setup, trial
+    from bompnas.trials.executors import pool
     from bompnas.trials.record import Record
+    from bompnas.whole_files import write_text
 
     def maker(stage):
         def make_task(self, candidates, shared, checkpoint=None, weights=None):
@@ -155,7 +156,7 @@ def put_in_place(fakes):
 
     def write(folder, **options):
         with Record(folder / "run.db", read_only=True) as record:
-            write_atomically(folder / "report.html", f"{len(record.candidates)} candidates")
+            write_text(folder / "report.html", f"{len(record.candidates)} candidates")
         return folder / "report.html"
 
     def prepare(experiment, head, dataset):

@@ -21,7 +21,7 @@ from bompnas.candidate import State
 from bompnas.errors import InputError
 from bompnas.experiment.sections import ClusterSettings
 from bompnas.trials import trial
-from bompnas.trials.executor import Failure
+from bompnas.trials.executors.contract import Failure
 from bompnas.trials.record import Record
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")

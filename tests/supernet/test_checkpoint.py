@@ -21,7 +21,7 @@ from bompnas.supernet.single_path import Supernet
 from bompnas.training.loop import Phase
 from bompnas.trials import setup
 from bompnas.trials.events import Values
-from bompnas.trials.shared import Held
+from bompnas.trials.executors.shared import Held
 
 CHAINS = Chains((Chain("block1.kernel", (3, 5)), Chain("block1.bits", (16, 8, 4), sign=-1)))
 SHAPES = {

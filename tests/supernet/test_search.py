@@ -12,7 +12,7 @@ from bompnas.supernet.search import SearchTask
 from bompnas.supernet.settings import HqnasSettings
 from bompnas.training.loop import DivergedError, Phase
 from bompnas.trials.events import Checkpoint, Epoch, Note, Values
-from bompnas.trials.shared import Held
+from bompnas.trials.executors.shared import Held
 
 CLASSES = tuple("0123456789")
 SETTINGS = HqnasSettings(

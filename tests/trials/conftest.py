@@ -1,5 +1,4 @@
 import dataclasses
-import importlib
 import itertools
 import os
 import types
@@ -20,7 +19,7 @@ from bompnas.space.space import BITS
 from bompnas.trials import record
 from bompnas.trials.context import Run
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Progress
+from bompnas.trials.watching.progress import Progress
 
 ACCURACY = Objective("accuracy", "val_accuracy", 0.8, maximize=True)
 SIZE = Objective("size", "size_bits", 8.0, maximize=False, transform="log10")
@@ -154,10 +153,3 @@ def fakes():
     return types.SimpleNamespace(
         trial=fake_trial, Proposer=FakeProposer, Settings=FakeSettings, Outcome=FakeOutcome, Result=FakeResult
     )
-
-
-@pytest.fixture
-def pool_tasks(monkeypatch):
-    """The module `pool_tasks` of this folder, which workers can import by name, as an installed one."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("pool_tasks")

@@ -20,11 +20,11 @@ from bompnas.networks import float_model, fold, heads, quantize
 from bompnas.networks.quantize import LayerBits, Policy
 from bompnas.training import data, image_files
 from bompnas.trials import delivery, exporting
-from bompnas.trials.executors import InProcess, Pool
+from bompnas.trials.executors.choice import InProcess, Pool
 from bompnas.trials.final import model_path
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Watch
 from bompnas.trials.record import Export, Final
+from bompnas.trials.watching.progress import Watch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1)).astype("uint8")
 CLASSES = ("oak", "elm", "ash")

@@ -25,12 +25,12 @@ from bompnas.space.batch import NetworkBatch
 from bompnas.training.loop import Phase
 from bompnas.trials import folder, loop, setup
 from bompnas.trials.context import Run
-from bompnas.trials.executor import Failure
-from bompnas.trials.in_process import InProcess
+from bompnas.trials.executors.contract import Failure
+from bompnas.trials.executors.in_process import InProcess
+from bompnas.trials.executors.pool import Pool
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.pool import Pool
-from bompnas.trials.progress import Progress, describe
 from bompnas.trials.trial import TrialTask, train_quantized
+from bompnas.trials.watching.progress import Progress, describe
 
 DOCUMENT = {"name": "test", "data": {"dataset": "digits"}, "space": "search_spaces/mobilenetv2_digits.yaml"}
 OWN = """

@@ -6,11 +6,11 @@ from rich.console import Console
 
 from bompnas.candidate import State
 from bompnas.trials import final
-from bompnas.trials.executor import Failure
-from bompnas.trials.in_process import InProcess
+from bompnas.trials.executors.contract import Failure
+from bompnas.trials.executors.in_process import InProcess
 from bompnas.trials.jobs import Jobs
-from bompnas.trials.progress import Watch
 from bompnas.trials.record import Final
+from bompnas.trials.watching.progress import Watch
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 
 import pytest
@@ -309,44 +308,3 @@ def test_a_damaged_run_is_refused_and_can_be_overwritten(tmp_path, make_candidat
         assert record.meta == meta(seed=1)
         assert record.candidates == ()
     assert not (tmp_path / "run.db-journal").exists()
-
-
-def test_an_atomic_write_leaves_the_old_text_or_the_new(tmp_path, monkeypatch):
-    path = tmp_path / "pareto.csv"
-    folder.write_atomically(path, "old")
-
-    def killed(source, target):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(folder.os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        folder.write_atomically(path, "new")
-    assert path.read_text() == "old"
-    monkeypatch.undo()
-    folder.write_atomically(path, "new")
-    assert contents(tmp_path) == {"pareto.csv": b"new"}
-
-
-def test_scratch_is_removed_at_the_end_and_after_a_kill(tmp_path, monkeypatch, environment):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    program = """
-        import os, signal
-        from bompnas.trials import folder
-        with folder.scratch() as directory:
-            (directory / "images.npy").write_text("images")
-            print(directory, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    subprocess.run(command, env={**environment, "TMPDIR": str(tmp_path)})
-    (killed,) = tmp_path.iterdir()
-    finished = tmp_path / "bompnas-scratch-and-mine"  # whatever a user calls the folder of a run, it is kept
-    with folder.opened(finished, meta()):
-        pass
-    with folder.scratch() as first:
-        assert not killed.exists()
-        with folder.scratch() as second:
-            assert first.is_dir()
-            assert first != second
-    assert list(tmp_path.iterdir()) == [finished]
-    assert (finished / "run.db").exists()

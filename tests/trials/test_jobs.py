@@ -4,7 +4,7 @@ import os
 import pytest
 
 from bompnas.trials.events import Checkpoint, Epoch, Lost
-from bompnas.trials.executor import Failure
+from bompnas.trials.executors.contract import Failure
 from bompnas.trials.jobs import Jobs
 
 LOST = Failure("the worker process was killed by SIGKILL", lost=True)

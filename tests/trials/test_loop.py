@@ -12,8 +12,8 @@ import pytest
 from bompnas.candidate import State
 from bompnas.search.bayesian import BompSettings
 from bompnas.trials import loop, record
-from bompnas.trials.executor import Failure
-from bompnas.trials.in_process import InProcess
+from bompnas.trials.executors.contract import Failure
+from bompnas.trials.executors.in_process import InProcess
 from bompnas.trials.record import Record
 
 
@@ -262,9 +262,9 @@ KILLED = """
     from bompnas.space import loader
     from bompnas.trials import loop, record
     from bompnas.trials.context import Run
-    from bompnas.trials.in_process import InProcess
+    from bompnas.trials.executors.in_process import InProcess
     from bompnas.trials.jobs import Jobs
-    from bompnas.trials.progress import Progress
+    from bompnas.trials.watching.progress import Progress
     from types import SimpleNamespace
 
     path, space, killed_trial, policies = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

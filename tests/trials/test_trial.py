@@ -12,7 +12,7 @@ from bompnas.training import feed, image_files, loop
 from bompnas.training.loop import DivergedError, Phase
 from bompnas.training.state import State, pack
 from bompnas.trials.events import Checkpoint, Epoch, Note
-from bompnas.trials.shared import Mapped
+from bompnas.trials.executors.shared import Mapped
 from bompnas.trials.trial import TrialTask, run_trial
 
 

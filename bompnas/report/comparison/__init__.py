@@ -6,7 +6,7 @@ from pathlib import Path
 from bompnas.errors import InputError
 from bompnas.report import style
 from bompnas.report.comparison import bits, costs, courses, fronts, page, runs, tables
-from bompnas.trials.folder import write_atomically
+from bompnas.whole_files import write_text
 
 __all__ = ["write"]
 
@@ -45,5 +45,5 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         titles = tables.tooltips(comparison)
         elements = {name: style.to_svg(figure, name, page.describe(name), titles) for name, figure in drawn.items()}
     path = out / "comparison.html"
-    write_atomically(path, page.render(comparison, elements))
+    write_text(path, page.render(comparison, elements))
     return path

@@ -1,0 +1,1 @@
+"""Seeing a run while it goes on: the terminal, the status of another terminal, TensorBoard."""
