@@ -116,7 +116,7 @@ class BayesianProposer:
         beta = float(generator.choice(betas))
         belief = self.surrogate(problem, completed, pending, fits)
         value = self._acquisition(problem, belief, beta, generator)
-        best = optimize.maximize(problem, value, _best_first(problem, completed), taken, generator)
+        best = optimize.maximize(problem, value, _best_first(problem, completed), taken, generator, feasible.sample)
         details = {"source": "surrogate", "acquisition": self.acquisition, "beta": beta}
         new_fit = None if any(fit["length"] == belief.fit["length"] for fit in fits) else belief.fit
         if best is None:

@@ -13,6 +13,7 @@ import numpy as np
 from bompnas.errors import InputError
 from bompnas.objectives import Constraint
 from bompnas.problem import Problem
+from bompnas.search import optimize
 from bompnas.space.sampling import mutate, tilted, uniform
 
 TILTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -133,15 +134,13 @@ def _nearest(problem: Problem) -> np.ndarray:
     Raises:
         InputError: None was found; says by how much the nearest breaks the limits, and whether that is proven.
     """
-    from bompnas.search import optimize  # which samples feasible networks itself
-
     space, generator = problem.space, np.random.default_rng(0)
     ends = np.stack([np.zeros_like(space.sizes), space.sizes - 1])
     starts = np.concatenate([space.canonical_codes(ends), tilted(space, generator, np.repeat(_tilts(problem), 16))])
     starts = starts[np.argsort(_excess(problem, problem.costs(space.batch(starts))), kind="stable")]
     unlimited = dataclasses.replace(problem, constraints=())
     best = optimize.maximize(
-        unlimited, lambda codes, batch, costs: -_excess(problem, costs), starts, frozenset(), generator
+        unlimited, lambda codes, batch, costs: -_excess(problem, costs), starts, frozenset(), generator, sample
     )
     costs = problem.cost(space.decode(*space.genotypes(best[None])))
     broken = [limit for limit in problem.known_limits if not limit.satisfied(costs)]

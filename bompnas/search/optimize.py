@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from bompnas.problem import Problem
-from bompnas.search import feasible
 from bompnas.space import sampling
 from bompnas.space.space import BITS, Batch, SearchSpace
 
 Acquisition = Callable[[np.ndarray, Batch, Mapping[str, np.ndarray]], np.ndarray]
 """Values of genotypes, larger is better: (codes of shape (m, genes), what they decode to, its costs) -> shape (m,)."""
+
+Sample = Callable[[Problem, np.random.Generator, int], np.ndarray]
+"""Draws feasible genotypes, which may repeat: codes of shape (count, genes)."""
 
 # Effort: about 1,300 networks in the evolution and up to 200 in each exchange of Table I's space.
 ENUMERABLE = 2000  # genotypes of a space that is searched exactly
@@ -36,6 +38,7 @@ def maximize(
     tried: np.ndarray,
     taken: Collection[bytes],
     generator: np.random.Generator,
+    sample: Sample,
 ) -> np.ndarray | None:
     """The best network found that keeps the constraints on costs and was not tried yet.
 
@@ -45,6 +48,7 @@ def maximize(
         tried: Codes to start from, most promising first, shape (n, genes).
         taken: Keys (`Batch.keys`) of the networks that must not be proposed again.
         generator: Source of all random numbers.
+        sample: What else to start from (`bompnas.search.feasible.sample`).
 
     Returns:
         Its codes, shape (genes,); None when no further one was found: then a small space holds none, and of a large one
@@ -56,7 +60,7 @@ def maximize(
         pool.add(_enumerate(space))
         return pool.best()
     start = tried[:PARENTS]
-    pool.add(np.concatenate([start, feasible.sample(problem, generator, RANDOM)]))
+    pool.add(np.concatenate([start, sample(problem, generator, RANDOM)]))
     if len(start):
         pool.add(sampling.mutate(space, start[np.arange(MUTANTS) % len(start)], generator))
     for _ in range(GENERATIONS):

@@ -76,8 +76,12 @@ def untried(
     found = untaken(problem, feasible.sample(problem, generator, ATTEMPTS), taken)
     if found:
         return found[0]
+
+    def worth(codes, *_):
+        return generator.random(len(codes))
+
     # Nearly all that can be met is taken: a search in which every network is worth a random number.
-    return optimize.maximize(problem, lambda codes, *_: generator.random(len(codes)), tried, taken, generator)
+    return optimize.maximize(problem, worth, tried, taken, generator, feasible.sample)
 
 
 def random_policies(

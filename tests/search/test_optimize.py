@@ -6,7 +6,7 @@ import pytest
 
 from bompnas.objectives import Constraint
 from bompnas.problem import Problem, no_costs
-from bompnas.search import optimize
+from bompnas.search import feasible, optimize
 from bompnas.space import sampling
 from bompnas.space.hyperspace import HyperSpace
 from bompnas.space.space import Gene
@@ -22,6 +22,10 @@ def largeness(codes, batch, costs):
 
 def generator(seed=0):
     return np.random.default_rng(seed)
+
+
+def maximize(problem, acquisition, tried, taken, seed=0):
+    return optimize.maximize(problem, acquisition, tried, taken, generator(seed), feasible.sample)
 
 
 def nothing(problem):
@@ -43,12 +47,12 @@ def cheapest(space):
 def test_small_space_is_searched_exactly(tiny_problem):
     taken, sizes = set(), []
     for _ in range(12):
-        found = optimize.maximize(tiny_problem, smallness, nothing(tiny_problem), taken, generator())
+        found = maximize(tiny_problem, smallness, nothing(tiny_problem), taken)
         assert key(tiny_problem, found) not in taken
         taken.add(key(tiny_problem, found))
         sizes.append(cost(tiny_problem, found, "size_bits"))
     assert sizes == sorted(sizes)
-    assert optimize.maximize(tiny_problem, smallness, nothing(tiny_problem), taken, generator()) is None
+    assert maximize(tiny_problem, smallness, nothing(tiny_problem), taken) is None
 
 
 def test_small_space_keeps_constraints(tiny_problem):
@@ -56,13 +60,13 @@ def test_small_space_keeps_constraints(tiny_problem):
     codes = np.array(list(itertools.product(*(range(len(gene.values)) for gene in genes))))
     limit = np.sort(tiny_problem.costs(tiny_problem.space.batch(codes))["size_kb"])[4].item()
     problem = dataclasses.replace(tiny_problem, constraints=(Constraint("size_kb", limit),))
-    best = optimize.maximize(problem, largeness, nothing(problem), (), generator())
+    best = maximize(problem, largeness, nothing(problem), ())
     assert cost(problem, best, "size_kb") == limit
 
 
 def test_a_small_space_that_keeps_no_constraint_holds_nothing(tiny_problem):
     problem = dataclasses.replace(tiny_problem, constraints=(Constraint("size_kb", 0.01),))
-    assert optimize.maximize(problem, largeness, nothing(problem), (), generator()) is None
+    assert maximize(problem, largeness, nothing(problem), ()) is None
 
 
 def test_conditional_genes_are_enumerated_once():
@@ -75,7 +79,7 @@ def test_conditional_genes_are_enumerated_once():
         seen.extend(map(tuple, codes.tolist()))
         return codes.sum(axis=1).astype(float)
 
-    assert optimize.maximize(problem, acquisition, nothing(problem), (), generator()).tolist() == [1, 2]
+    assert maximize(problem, acquisition, nothing(problem), ()).tolist() == [1, 2]
     assert sorted(seen) == [(0, 0), (1, 0), (1, 1), (1, 2)]
 
 
@@ -85,13 +89,13 @@ def test_the_one_point_of_a_space_without_genes_is_found_once():
     def zero(codes, batch, costs):
         return np.zeros(len(codes))
 
-    found = optimize.maximize(problem, zero, nothing(problem), (), generator())
+    found = maximize(problem, zero, nothing(problem), ())
     assert found.shape == (0,)
-    assert optimize.maximize(problem, zero, nothing(problem), {key(problem, found)}, generator()) is None
+    assert maximize(problem, zero, nothing(problem), {key(problem, found)}) is None
 
 
 def test_large_space_reaches_the_optimum_of_a_separable_acquisition(digits_problem):
-    found = optimize.maximize(digits_problem, smallness, digits_problem.space.defaults[None], (), generator())
+    found = maximize(digits_problem, smallness, digits_problem.space.defaults[None], ())
     least = cheapest(digits_problem.space)[0]
     assert cost(digits_problem, found, "size_bits") == cost(digits_problem, least, "size_bits")
 
@@ -105,14 +109,14 @@ def test_large_space_of_categories_reaches_the_optimum():
     def acquisition(codes, batch, costs):
         return worth[np.arange(12), codes].sum(axis=1)
 
-    found = optimize.maximize(problem, acquisition, nothing(problem), (), generator())
+    found = maximize(problem, acquisition, nothing(problem), ())
     np.testing.assert_array_equal(found, worth.argmax(axis=1))
 
 
 def test_proposed_networks_are_feasible_and_new(digits_problem):
     taken, tried = set(), nothing(digits_problem)
     for seed in range(5):
-        found = optimize.maximize(digits_problem, largeness, tried, taken, generator(seed))
+        found = maximize(digits_problem, largeness, tried, taken, seed=seed)
         assert key(digits_problem, found) not in taken
         assert 15 < cost(digits_problem, found, "size_kb") <= 16
         taken.add(key(digits_problem, found))
@@ -124,13 +128,13 @@ def test_tried_networks_that_break_the_limit_are_no_obstacle(digits_problem):
     space = digits_problem.space
     tried = space.sizes[None] - 1
     assert cost(digits_problem, tried[0], "size_kb") > 16
-    found = optimize.maximize(digits_problem, largeness, tried, (), generator())
+    found = maximize(digits_problem, largeness, tried, ())
     assert 15 < cost(digits_problem, found, "size_kb") <= 16
 
 
 def test_maximize_is_pure(digits_problem):
     tried = digits_problem.space.defaults[None]
-    first, second = (optimize.maximize(digits_problem, smallness, tried, (), generator(7)) for _ in range(2))
+    first, second = (maximize(digits_problem, smallness, tried, (), seed=7) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -142,7 +146,7 @@ def test_every_network_is_valued_once(digits_problem):
         seen.extend(batch.keys)
         return largeness(codes, batch, costs)
 
-    optimize.maximize(digits_problem, counting, digits_problem.space.defaults[None], (), generator())
+    maximize(digits_problem, counting, digits_problem.space.defaults[None], ())
     assert 1000 < len(set(seen)) < 5000
 
 
@@ -150,7 +154,7 @@ def test_where_all_values_are_equal_a_feasible_network_is_found(digits_problem):
     def zero(codes, batch, costs):
         return np.zeros(len(codes))
 
-    found = optimize.maximize(digits_problem, zero, digits_problem.space.defaults[None], (), generator())
+    found = maximize(digits_problem, zero, digits_problem.space.defaults[None], ())
     assert digits_problem.keeps(digits_problem.space.decode(*digits_problem.space.genotypes(found[None])))
 
 
@@ -173,7 +177,7 @@ def test_few_feasible_networks_of_a_large_space_are_all_found(narrow_problem):
     assert 5 <= len(reachable) <= 60
 
     taken, tried = set(), nothing(narrow_problem)
-    while (found := optimize.maximize(narrow_problem, smallness, tried, taken, generator())) is not None:
+    while (found := maximize(narrow_problem, smallness, tried, taken)) is not None:
         taken.add(key(narrow_problem, found))
         tried = np.concatenate([tried, found[None]])
     assert taken == set(reachable)
