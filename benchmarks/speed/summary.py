@@ -112,9 +112,9 @@ class Study:
                 return clocks.steady(row["epochs"]["qaft"][clock])
         return None
 
-    def metric(self, side: str, network: str, name: str) -> list[float]:
-        """A metric of each trial, and of the float trainings that only tell accuracies, by seed."""
-        rows = [*self.trials(side, network), *self.trials(side, network, "accuracy")]
+    def metric(self, side: str, network: str, name: str, kinds: Sequence[str] = ("trial", "accuracy")) -> list[float]:
+        """A metric by seed: of each trial, and of the further float trainings that only tell accuracies."""
+        rows = [row for kind in kinds for row in self.trials(side, network, kind)]
         return [row["metrics"][name] for row in rows if name in row["metrics"]]
 
     def policy_shares(self, network: str, clock: str) -> list[Spread]:

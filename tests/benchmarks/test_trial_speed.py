@@ -140,6 +140,21 @@ def test_the_page_holds_every_part(tmp_path, measured):
     assert "Not measured: no data." in text
 
 
+def test_further_seeds_are_told_apart_from_the_timed_trials(measured):
+    def accuracy(side, seed, value):
+        of = {"kind": "accuracy", "threads": 2, "side": side, "network": "seed", "seed": seed}
+        return {"of": of, "metrics": {"float_val_accuracy": value}}
+
+    timed = page._accuracy(Study(measured, 2))
+    assert not [line for line in timed if "further" in line]
+    further = [accuracy("baseline", 2001, 0.5), accuracy("baseline", 2000, 0.4)]  # rows come in any order
+    further += [accuracy("ours", 2000, 0.5), accuracy("ours", 2001, 0.8)]
+    lines = page._accuracy(Study([*measured, *further], 2))
+    assert "| float, timed trials alone | all, paired | 92.00, s = 1.58 | 92.00, s = 1.58 | +0.00 ± 0.00 |" in lines
+    assert "| float, further seeds alone | all, paired | 45.00, s = 7.07 | 65.00, s = 21.21 | +20.00 ± 10.00 |" in lines
+    assert "Of 7 (float) and 5 (quantized) seeds" in lines[-1]
+
+
 def test_rows_are_measured_once(tmp_path):
     path, calls = tmp_path / "raw" / "rows.jsonl", []
 
