@@ -83,12 +83,12 @@ def _prepared(folder: Path, meta: Mapping[str, Any]) -> "Setup":
         InputError: They cannot be loaded again, or the images are others.
     """
     with quiet_imports():
-        from bompnas.trials import setup
+        from bompnas.trials import identity, setup
     try:
         prepared = setup.prepare(experiments.parse(meta["experiment"], place="its experiment"))
     except InputError as error:
         raise InputError(f"{folder}: its data set and head cannot be loaded again: {error}") from error
-    if prepared.meta(meta["threads"])["identity"]["data"] != meta["identity"]["data"]:
+    if identity.run_identity(prepared)["data"] != meta["identity"]["data"]:
         raise InputError(f"{folder}: its data set has changed: these are not the images that it was tested on")
     return prepared
 

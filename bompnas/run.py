@@ -115,12 +115,12 @@ def run(
         with quiet_imports():  # slow ones: while workers import them too
             from bompnas import report
             from bompnas.report.snapshots import Snapshots
-            from bompnas.trials import setup
+            from bompnas.trials import identity, setup
 
         prepared = setup.prepare(experiment, head, data)
         METHODS[experiment.method.name].load_check()(experiment.method, prepared)
         executor.check((prepared.head, prepared.measured))
-        record = stack.enter_context(folder.opened(path, prepared.meta(threads), overwrite))
+        record = stack.enter_context(folder.opened(path, identity.record_meta(prepared, threads), overwrite))
         shared = executor.share(setup.parts(prepared.dataset))
         logs = _logs(path, prepared) if experiment.tensorboard else None
         watch = Watch(console, path / live.FILE, None if logs is None else logs.hear)

@@ -14,11 +14,11 @@ from bompnas.errors import InputError
 from bompnas.integrations.network_parameters import NetworkParameters
 from bompnas.networks import float_model
 from bompnas.networks import graph as keras_graph
+from bompnas.networks.head_layers import with_head
 from bompnas.networks.heads import Head, HeadSource
 from bompnas.space import loader
 from bompnas.space.head import DenseHead
 from bompnas.space.network import Layer, Network
-from bompnas.trials import setup
 
 try:
     import autokeras
@@ -146,7 +146,7 @@ class Networks:
         Raises:
             InputError: The head cannot be built, or gives another number of outputs.
         """
-        self._layers = setup.with_head(self.block.space, self.source, outputs).head
+        self._layers = with_head(self.block.space, self.source, outputs).head
         network = self.space.decode(self.space.seed)
         model = self.build(keras_tuner.HyperParameters(), None, network, self.source.head())
         found = sum(map(keras_graph.is_quantizable, model.layers))

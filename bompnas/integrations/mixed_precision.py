@@ -25,6 +25,7 @@ import bompnas.networks  # registers the quantized layers  # noqa: F401
 from bompnas.errors import InputError
 from bompnas.experiment.sections import ObjectiveSettings, TrainingSettings
 from bompnas.integrations.keras_tuner import BompOracle, TunerMixin
+from bompnas.networks.head_layers import with_head
 from bompnas.networks.heads import CLASSIFICATION, HeadSource
 from bompnas.objectives import Constraint
 from bompnas.space import loader
@@ -32,7 +33,6 @@ from bompnas.space.network import Network
 from bompnas.space.space import NetworkSpace
 from bompnas.training import arrays, data
 from bompnas.training.loop import Phase
-from bompnas.trials import setup
 from bompnas.trials.trial import TrialResult, TrialTask, train_quantized
 from bompnas.whole_files import replacing
 
@@ -196,7 +196,7 @@ class MixedPrecisionTuner(TunerMixin, keras_tuner.Tuner):
         self.head = head if isinstance(head, HeadSource) else HeadSource(head, outputs)
         self.task = self.head.head().task
         space = space if isinstance(space, NetworkSpace) else loader.load(space)
-        self.space = setup.with_head(space, self.head, outputs)
+        self.space = with_head(space, self.head, outputs)
         self.training = _training(training)
         if objective is None and self.task != CLASSIFICATION:
             raise InputError(

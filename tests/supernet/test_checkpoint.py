@@ -22,6 +22,7 @@ from bompnas.training.loop import Phase
 from bompnas.trials import setup
 from bompnas.trials.events import Values
 from bompnas.trials.executors.shared import Held
+from bompnas.trials.identity import record_meta
 
 CHAINS = Chains((Chain("block1.kernel", (3, 5)), Chain("block1.bits", (16, 8, 4), sign=-1)))
 SHAPES = {
@@ -497,14 +498,14 @@ def test_a_checkpoint_is_looked_for_like_all_files(later, tmp_path, monkeypatch)
 
 def test_a_run_is_known_by_the_content_of_its_checkpoint(later, tmp_path):
     prepared = setup.prepare(later())
-    meta = prepared.meta(1)
+    meta = record_meta(prepared, 1)
     file = tmp_path / "earlier" / "supernet.npz"
     assert meta["experiment"]["method"]["checkpoint"] == str(file)
     again = experiments.parse(meta["experiment"])
     assert again.method.checkpoint_file == file
     file.rename(tmp_path / "moved.npz")
     moved = dataclasses.replace(prepared, experiment=later("method.checkpoint=moved.npz"))
-    assert moved.meta(1)["identity"] == meta["identity"]
+    assert record_meta(moved, 1)["identity"] == meta["identity"]
     later.write(thresholds=np.ones(len(checkpoint.read(tmp_path / "moved.npz").thresholds)))
-    assert prepared.meta(1)["identity"] != meta["identity"]
-    assert "checkpoint" not in setup.prepare(later("method.checkpoint=null")).meta(1)["identity"]["method"]
+    assert record_meta(prepared, 1)["identity"] != meta["identity"]
+    assert "checkpoint" not in record_meta(setup.prepare(later("method.checkpoint=null")), 1)["identity"]["method"]

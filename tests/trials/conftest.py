@@ -153,3 +153,40 @@ def fakes():
     return types.SimpleNamespace(
         trial=fake_trial, Proposer=FakeProposer, Settings=FakeSettings, Outcome=FakeOutcome, Result=FakeResult
     )
+
+
+@pytest.fixture(scope="session")
+def document():
+    """A small experiment on digits."""
+    return {
+        "name": "test",
+        "data": {"dataset": "digits"},
+        "space": "search_spaces/mobilenetv2_digits.yaml",
+        "method": {"name": "random", "trials": 2},
+        "training": {
+            "epochs": 3,
+            "qaft_epochs": 2,
+            "learning_rate": 0.02,
+            "qaft_learning_rate": 0.002,
+            "batch_size": 32,
+        },
+        "final": {"epochs": 5, "qaft_epochs": 4},
+    }
+
+
+@pytest.fixture(scope="session")
+def prepared(document):
+    """Makes the parts of the experiment, some of its keys changed, with a head given in Python or its own."""
+    from bompnas import experiment as experiments
+    from bompnas.trials import setup  # imports TensorFlow
+
+    def prepare(given=None, **changes):
+        return setup.prepare(experiments.parse({**document, **changes}), given)
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def digits(prepared):
+    """The parts of the experiment as it is."""
+    return prepared()

@@ -28,6 +28,7 @@ from bompnas.trials.context import Run
 from bompnas.trials.executors.contract import Failure
 from bompnas.trials.executors.in_process import InProcess
 from bompnas.trials.executors.pool import Pool
+from bompnas.trials.identity import record_meta
 from bompnas.trials.jobs import Jobs
 from bompnas.trials.trial import TrialTask, train_quantized
 from bompnas.trials.watching.progress import Progress, describe
@@ -95,7 +96,7 @@ def test_what_is_searched_knows_what_the_device_charges():
     assert parts.problem.facts == frozenset(FACTS)
     assert parts.problem.analytic == {*FACTS, "peak_memory_kb", "latency_ms", "energy_mj", "cycles"}
     assert len(parts.problem.known_limits) == 2
-    assert parts.meta(1)["quantities"][0] == {"name": "latency_ms", "label": "latency [ms]", "finest": 1e6}
+    assert record_meta(parts, 1)["quantities"][0] == {"name": "latency_ms", "label": "latency [ms]", "finest": 1e6}
     network = parts.problem.space.decode(parts.problem.space.seed)
     cost = parts.problem.cost(network)
     assert cost["latency_ms"] == BitFusion(batch=4).cost(network).total["latency_ms"]
@@ -112,14 +113,14 @@ def test_a_limit_that_no_network_keeps_is_told_before_the_run():
 
 
 def test_a_run_without_a_device_is_what_it_was():
-    meta = prepared().meta(1)
+    meta = record_meta(prepared(), 1)
     assert "hardware" not in meta["experiment"]
     assert "hardware" not in meta["identity"]
 
 
 def test_another_device_is_another_run(tmp_path):
     def meta(**parameters):
-        return prepared(hardware={"model": "bit_serial", **parameters}).meta(1)
+        return record_meta(prepared(hardware={"model": "bit_serial", **parameters}), 1)
 
     first = meta()
     assert first["experiment"]["hardware"] == {
@@ -149,8 +150,8 @@ def test_of_a_table_the_content_counts_and_not_the_place(tmp_path):
         settings = parse({**DOCUMENT, "hardware": {"model": "lookup", "table": str(tmp_path / place / "table.csv")}})
         parts = setup.Setup(settings, HeadSource("classification"), prepared().dataset, prepared().problem)
         parts = dataclasses.replace(parts, device=settings.hardware.device)
-        identities.append(parts.meta(1)["identity"]["hardware"])
-        assert parts.meta(1)["experiment"]["hardware"]["table"] == str(tmp_path / place / "table.csv")
+        identities.append(record_meta(parts, 1)["identity"]["hardware"])
+        assert record_meta(parts, 1)["experiment"]["hardware"]["table"] == str(tmp_path / place / "table.csv")
     assert identities[0] == identities[1] != identities[2]
 
 
@@ -170,7 +171,7 @@ def test_a_model_of_one_s_own_is_an_objective_and_a_limit(own):
     assert parts.problem.objectives[1].factor == 1e3
     cost = parts.problem.cost(parts.problem.space.decode(parts.problem.space.seed))
     assert cost["heat_kj"] == 2 * cost["macs"] / 1e3
-    assert parts.meta(1)["identity"]["hardware"] == {"model": "my_heaters:Heater", "factor": 2.0}
+    assert record_meta(parts, 1)["identity"]["hardware"] == {"model": "my_heaters:Heater", "factor": 2.0}
 
 
 @pytest.mark.parametrize(
