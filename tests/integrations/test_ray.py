@@ -15,7 +15,7 @@ import pytest
 
 import bompnas
 from bompnas import experiment as experiments
-from bompnas import report
+from bompnas import report, session
 from bompnas import run as runs
 from bompnas.candidate import State
 from bompnas.errors import InputError
@@ -281,7 +281,9 @@ class Ordered:
 
 def test_proposals_are_those_of_the_local_pool(cluster, tasks, experiment, no_report, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "run_trial", tasks.trial)
-    monkeypatch.setattr(runs, "_executor", lambda *arguments, original=runs._executor: Ordered(original(*arguments)))
+    monkeypatch.setattr(
+        session, "_executor", lambda *arguments, original=session._executor: Ordered(original(*arguments))
+    )
     found = {}
     for where, keys in {"pool": {}, "ray": {"cluster": {"address": cluster.address}}}.items():
         runs.run(experiment(8, workers=2, **keys), out=tmp_path / where)
