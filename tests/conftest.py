@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import yaml
 
 from bompnas.hardware.counts import counts
 from bompnas.objectives import Constraint
@@ -120,3 +121,26 @@ def supernet_runs():
 @pytest.fixture(scope="session")
 def hqnas_digits():
     return load(SPACES / "hqnas_digits.yaml", head=DenseHead(10))
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Path of a small experiment file."""
+    document = {
+        "name": "small",
+        "data": {"dataset": "digits"},
+        "space": str(SPACES / "mobilenetv2_digits.yaml"),
+        "method": {"name": "bomp", "trials": 6, "initial": 3},
+        "training": {"epochs": 1},
+        "final": {"epochs": 1, "qaft_epochs": 1},
+        "constraints": {"size_kb": 16},
+        "export": {"format": "none"},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"

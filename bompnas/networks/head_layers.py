@@ -4,7 +4,7 @@ import dataclasses
 
 from bompnas.errors import InputError
 from bompnas.networks import heads
-from bompnas.networks.heads import HeadSource
+from bompnas.networks.heads import Head, HeadSource
 from bompnas.space.network import Layer
 from bompnas.space.space import NetworkSpace
 
@@ -17,11 +17,7 @@ def with_head(space: NetworkSpace, source: HeadSource, outputs: int) -> NetworkS
     """
     head = source.head()
     last = space.decode(space.seed).backbone[-1]
-
-    def shape(features: int) -> tuple[int, ...]:
-        return (last.output_size, last.output_size, features) if head.features == "map" else (features,)
-
-    found = heads.output_shape(head, shape(last.out_channels))
+    found = heads.output_shape(head, _shape(head, last.output_size, last.out_channels))
     expected = {(outputs,), (1,)} if head.task == heads.CLASSIFICATION and outputs == 2 else {(outputs,)}
     if found not in expected:
         what = "classes" if head.task == heads.CLASSIFICATION else "targets"
@@ -42,6 +38,10 @@ class _HeadLayers:
     def __call__(self, features: int) -> tuple[Layer, ...]:
         if features not in self.known:
             head = self.source.head()
-            shape = (self.size, self.size, features) if head.features == "map" else (features,)
-            self.known[features] = heads.layers(head, shape)
+            self.known[features] = heads.layers(head, _shape(head, self.size, features))
         return self.known[features]
+
+
+def _shape(head: Head, size: int, features: int) -> tuple[int, ...]:
+    """Of what the head takes, without the batch axis."""
+    return (size, size, features) if head.features == "map" else (features,)

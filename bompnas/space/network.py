@@ -182,6 +182,11 @@ class Network:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def strided(size, stride):
+    """Height and width behind a stride with SAME padding, of numbers or of arrays."""
+    return -(-size // stride)
+
+
 def _fields(layer: Layer) -> dict[str, Any]:
     """What is written of a layer: no levels where they follow from its bits, as before there were others."""
     fields = dataclasses.asdict(layer)
@@ -193,8 +198,3 @@ def _fields(layer: Layer) -> dict[str, Any]:
 def _widths(layer: Layer) -> tuple[int, ...]:
     levels = () if layer.weight_levels is None else (layer.weight_levels,)
     return (layer.weight_bits, layer.activation_bits, *levels)
-
-
-def strided(size, stride):
-    """Height and width behind a stride with SAME padding, of numbers or of arrays."""
-    return -(-size // stride)
